@@ -1,0 +1,222 @@
+"""What a rank gets without changing its program: stacks on a signal, its fatal exception as a file,
+its optimizer steps counted.
+
+install() runs once per process, from `sitecustomize` (cold start) or in the warm child. It imports
+neither torch nor anything that a short-lived helper process would pay for.
+
+HOLDFAST_ERROR_FILE gets {"type", "message", "traceback", "rank", "pid", "time_unix_s"} of an uncaught
+exception in the main thread, plus "earlier" (the same, of another process of this rank that failed
+before: inside a nested launcher that one is the cause). A process that does not hold the progress
+page stays silent while the one that does is alive: its failure is not the rank's.
+"""
+import faulthandler
+import os
+import sys
+import weakref
+
+_OPTIMIZER = "torch.optim.optimizer"
+_OTHERS_BEFORE_TAKEOVER = 64
+_installed = False
+_stacks = None    # keeps the file of the stacks signal open
+_reported = None  # the exception that is in the error file
+
+
+def install():
+    """Idempotent. Each hook stands alone: one that cannot be had does not take the others along."""
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    for part in (_install_stacks, _install_errors, _install_steps):
+        try:
+            part()
+        except Exception as error:
+            _say("%s failed: %r" % (part.__name__, error))
+
+
+def _say(text):
+    try:
+        sys.stderr.write("holdfast: %s\n" % text)
+    except Exception:
+        pass
+
+
+# Stacks of all threads, on demand.
+
+def _install_stacks():
+    global _stacks
+    path, number = (os.environ.get("HOLDFAST_STACKS_" + key) for key in ("FILE", "SIGNAL"))
+    if path and number:
+        _stacks = open(path, "a")
+        faulthandler.register(int(number), file=_stacks, all_threads=True, chain=False)
+
+
+# The uncaught exception.
+
+def _install_errors():
+    import atexit
+    previous = sys.excepthook
+
+    def excepthook(kind, value, trace):
+        _report(kind, value, trace)
+        previous(kind, value, trace)
+
+    sys.excepthook = excepthook
+    atexit.register(_at_exit)
+
+
+def _at_exit():
+    """An excepthook of the user's own may have replaced ours: the interpreter remembers."""
+    value = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    if value is not None:
+        _report(type(value), value, value.__traceback__)
+        return
+    from . import page
+    mine = page.claimed()
+    if mine is not None:
+        mine.ended()
+
+
+def _report(kind, value, trace):
+    """Write HOLDFAST_ERROR_FILE, once per exception; never raises."""
+    global _reported
+    path = os.environ.get("HOLDFAST_ERROR_FILE")
+    if not path or value is _reported:
+        return
+    _reported = value
+    try:
+        if _rank_is_another_process():
+            return
+        import json
+        import time
+        import traceback
+        record = {"type": kind.__name__, "message": str(value),
+                  "traceback": "".join(traceback.format_exception(kind, value, trace)),
+                  "rank": int(os.environ.get("RANK", "0")), "pid": os.getpid(),
+                  "time_unix_s": time.time()}
+        try:
+            with open(path, encoding="utf-8") as file:
+                earlier = json.load(file)
+            earlier.pop("earlier", None)
+            if earlier.get("pid") != record["pid"]:
+                record["earlier"] = earlier
+        except (OSError, ValueError, AttributeError):
+            pass
+        mine = "%s.%d" % (path, os.getpid())
+        with open(mine, "w", encoding="utf-8", errors="replace") as file:
+            json.dump(record, file)
+        os.replace(mine, path)
+    except Exception as error:
+        _say("the error file %s could not be written: %r" % (path, error))
+
+
+def _rank_is_another_process():
+    from . import page
+    try:
+        return page.holder(os.environ["HOLDFAST_PROGRESS_PAGE"]) not in (0, os.getpid())
+    except (KeyError, OSError):
+        return False
+
+
+# Optimizer steps.
+
+class StepCounter:
+    """Counts the steps of one optimizer, the first that steps: a GAN's two make one step per round.
+
+    When that one is gone, or others have made 64 steps since its last, the next to step takes its
+    place: a phase of training with an optimizer of its own must not look like a hang.
+    """
+
+    def __init__(self, on_step):
+        self._on_step = on_step
+        self._chosen = lambda: None
+        self._others = 0
+
+    def __call__(self, optimizer):
+        chosen = self._chosen()
+        if chosen is not optimizer:
+            self._others += 1
+            if chosen is not None and self._others <= _OTHERS_BEFORE_TAKEOVER:
+                return
+            self._chosen = weakref.ref(optimizer)
+        self._others = 0
+        self._on_step(optimizer)
+
+
+def _publish_step(optimizer):
+    from . import page
+    mine = page.current()
+    if mine is not None:
+        mine.optimizer_step(optimizer)
+
+
+_counter = StepCounter(_publish_step)
+
+
+def _stepped(optimizer, wrapper):
+    """`wrapper`: the frame of torch's wrapper around step(), of which all have the same code.
+
+    One further out means that this step is part of another (super().step(), an optimizer that
+    wraps one), which will be counted itself.
+    """
+    try:
+        frame, code = wrapper.f_back, wrapper.f_code
+        while frame is not None:
+            if frame.f_code is code:
+                return
+            frame = frame.f_back
+        _counter(optimizer)
+    except Exception as error:
+        global _stepped
+        _stepped = lambda optimizer, wrapper: None
+        _say("steps are no longer counted: %r" % (error,))
+
+
+def _hook_optimizers(module):
+    """`module`: torch.optim.optimizer, just imported."""
+    if hasattr(module, "register_optimizer_step_post_hook"):  # torch 2
+        module.register_optimizer_step_post_hook(
+            lambda optimizer, args, kwargs: _stepped(optimizer, sys._getframe(1)))
+        return
+
+    # torch 1: its wrapper calls this empty method after each step. The profiler reads the argument
+    # `self` from this method's frame, hence the name.
+    def _optimizer_step_code(self):
+        _stepped(self, sys._getframe(1))
+
+    module.Optimizer._optimizer_step_code = _optimizer_step_code
+
+
+class _AfterImport:
+    """A meta path finder that runs `then(module)` after `name` has been imported by whoever does."""
+
+    def __init__(self, name, then):
+        self._name, self._then = name, then
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        import importlib.util
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            loader, execute = spec.loader, spec.loader.exec_module
+
+            def exec_module(module):
+                del loader.exec_module  # the loader is as it was, for whoever looks at it
+                execute(module)
+                try:
+                    self._then(module)
+                except Exception as error:
+                    _say("steps are not counted: %r" % (error,))
+
+            loader.exec_module = exec_module
+        return spec
+
+
+def _install_steps():
+    module = sys.modules.get(_OPTIMIZER)
+    if module is not None:
+        _hook_optimizers(module)
+    else:
+        sys.meta_path.insert(0, _AfterImport(_OPTIMIZER, _hook_optimizers))

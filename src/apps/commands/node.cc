@@ -1,0 +1,92 @@
+// `holdfast node ...`
+
+#include <memory>
+#include <string>
+
+#include "apps/commands/commands.h"
+#include "apps/commands/control_plane.h"
+#include "apps/commands/views.h"
+#include "apps/terminal.h"
+
+namespace holdfast {
+namespace {
+
+using nlohmann::json;
+
+struct NodeOptions {
+  ClientOptions client;
+  std::string node;
+};
+
+Result<int> list(const NodeOptions& options) {
+  HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
+  HF_TRY(const json answer, plane.get("/v1/nodes"));
+  print(options.client.json
+            ? answer.dump() + "\n"
+            : node_table(at(answer, "nodes"), clocks_of(answer), standard_output().paint));
+  return 0;
+}
+
+Result<int> describe(const NodeOptions& options) {
+  HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
+  HF_TRY(const json node, plane.get("/v1/nodes/" + encode_segment(options.node)));
+  if (options.client.json) {
+    print(node.dump() + "\n");
+    return 0;
+  }
+  HF_TRY(const json status, plane.get("/v1/status"));
+  print(node_page(node, clocks_of(status), standard_output().paint));
+  return 0;
+}
+
+Result<int> replace(const NodeOptions& options) {
+  HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
+  HF_TRY(const json answer, plane.post("/v1/nodes/" + encode_segment(options.node) + "/replace"));
+  print(options.client.json ? answer.dump() + "\n"
+                            : options.node + " is being replaced; a spare takes its place\n");
+  return 0;
+}
+
+Result<int> add(const NodeOptions& options) {
+  HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
+  HF_TRY(const json answer, plane.post("/v1/nodes"));
+  print(options.client.json ? answer.dump() + "\n" : "one machine more is on its way\n");
+  return 0;
+}
+
+using Command = Result<int> (*)(const NodeOptions&);
+
+CLI::App* add(CLI::App& group, const std::shared_ptr<NodeOptions>& options, const char* name,
+              const char* what, Command command) {
+  CLI::App* app = group.add_subcommand(name, what);
+  add_state_option(*app, options->client.state);
+  add_json_option(*app, options->client.json);
+  app->callback([options, command] { finish([&] { return command(*options); }); });
+  return app;
+}
+
+}  // namespace
+
+void add_node(CLI::App& app) {
+  auto options = std::make_shared<NodeOptions>();
+  CLI::App* group = app.add_subcommand("node", "List, describe, replace and add nodes");
+  group->require_subcommand(1);
+  const auto node_argument = [options](CLI::App* command) {
+    command->add_option("NODE", options->node, "Its id (n3)")->required();
+  };
+  add(*group, options, "list", "All nodes, by place", list)
+      ->footer("\nExample:\n  holdfast node list");
+  CLI::App* command = add(*group, options, "describe", "One node", describe);
+  node_argument(command);
+  command->footer("\nExample:\n  holdfast node describe n3");
+  command =
+      add(*group, options, "replace", "Take a node away and put a spare in its place", replace);
+  node_argument(command);
+  command->footer(
+      "\nA job on it goes on from its last checkpoint.\n\n"
+      "Example:\n  holdfast node replace n3");
+  add(*group, options, "add", "Get one machine more from the provider", add)
+      ->footer("\nExample:\n  holdfast node add");
+}
+
+}  // namespace holdfast

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "model/cluster.h"
+
+namespace holdfast {
+
+// What `holdfast up` writes into a state folder and a server reads: DIR/cluster.json. The ports are
+// kept so that agents and clients find a restarted server.
+struct ServerConfig {
+  std::string uuid;
+  ClusterSpec spec;
+  std::string host = "127.0.0.1";
+  std::uint16_t link_port = 0;
+  std::uint16_t api_port = 0;
+};
+Result<ServerConfig> read_server_config(const std::string& state);
+Result<void> write_server_config(const std::string& state, const ServerConfig& config);
+
+// Runs the control plane of the state folder until it is taken down. Returns its exit status.
+Result<int> serve(const std::string& state);
+
+}  // namespace holdfast

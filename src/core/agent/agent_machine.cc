@@ -1,0 +1,239 @@
+#include "core/agent/agent_machine.h"
+
+#include <algorithm>
+#include <csignal>
+
+#include "core/diagnose/kernel_log.h"
+#include "core/diagnose/verdict.h"
+
+namespace holdfast {
+namespace {
+
+constexpr std::size_t kFaultsKept = 16;
+constexpr std::size_t kOomKillsKept = 64;
+
+bool is_milestone(const RankProgress& before, const RankProgress& now) {
+  return before.restored_step != now.restored_step || before.committed_step != now.committed_step ||
+         before.checkpoint_failures != now.checkpoint_failures ||
+         (before.steps_this_attempt == 0 && now.steps_this_attempt != 0);
+}
+
+}  // namespace
+
+bool AgentMachine::Run::drained() const {
+  return std::all_of(ranks.begin(), ranks.end(),
+                     [](const auto& entry) { return entry.second.state == Rank::State::kEnded; });
+}
+
+void AgentMachine::step(Instant, const AgentEvent& event, AgentEffects& out) {
+  out_ = &out;
+  std::visit([this](const auto& e) { on(e); }, event);
+  out_ = nullptr;
+}
+
+bool AgentMachine::is_starting() const {
+  for (const auto& [job, run] : runs_)
+    for (const auto& [number, rank] : run.ranks)
+      if (rank.state != Rank::State::kEnded && rank.progress.steps_this_attempt == 0) return true;
+  return false;
+}
+
+void AgentMachine::send(AgentMessage message) {
+  out_->push_back(agent_effect::Send{std::move(message)});
+}
+
+AgentMachine::Run* AgentMachine::find_run(JobId job, Attempt attempt) {
+  const auto found = runs_.find(job);
+  return found == runs_.end() || found->second.start.attempt != attempt ? nullptr : &found->second;
+}
+
+void AgentMachine::on(const agent_event::Connected& connected) {
+  agent_message::Hello hello = connected.self;
+  rendezvous_port_ = hello.rendezvous_port;
+  for (const auto& [job, run] : runs_) {
+    AttemptReport report{.job = job, .attempt = run.start.attempt, .drained = run.drained(),
+                         .exited = run.exits};
+    for (const auto& [number, rank] : run.ranks)
+      if (rank.state == Rank::State::kRunning) report.running.push_back(number);
+    hello.attempts.push_back(std::move(report));
+  }
+  send(std::move(hello));
+}
+
+void AgentMachine::on(const agent_event::Received& received) {
+  std::visit([this](const auto& message) { on_message(message); }, received.message);
+}
+
+void AgentMachine::on_message(const server_message::Welcome& welcome) {
+  for (auto& [job, run] : runs_)
+    for (auto& [number, rank] : run.ranks) rank.sent = false;
+  for (const Fault& fault : condemning_faults_) send(agent_message::FaultSeen{fault});
+  out_->push_back(agent_effect::ArmHeartbeat{welcome.heartbeat_interval});
+  heartbeat();
+}
+
+void AgentMachine::on_message(const server_message::StartRanks& start) {
+  const auto found = runs_.find(start.job);
+  if (found != runs_.end()) {
+    Run& run = found->second;
+    if (start.attempt <= run.start.attempt) return;  // stale, or told twice
+    if (!run.drained()) {
+      run.stopping = true;
+      run.next = start;
+      out_->push_back(agent_effect::KillRanks{start.job, run.start.attempt, SIGKILL});
+      return;
+    }
+  }
+  begin(start);
+}
+
+void AgentMachine::begin(const server_message::StartRanks& start) {
+  Run run;
+  run.start = start;
+  for (std::uint32_t local = 0; local < start.spec.ranks_per_node; ++local) {
+    run.ranks[start.first_rank() + local].progress.rank = start.first_rank() + local;
+    out_->push_back(agent_effect::StartRank{start, local});
+  }
+  warm_.insert(start.job);
+  runs_[start.job] = std::move(run);
+}
+
+void AgentMachine::on_message(const server_message::StopRanks& stop) {
+  const auto found = runs_.find(stop.job);
+  if (found == runs_.end() || found->second.start.attempt > stop.attempt ||
+      found->second.drained()) {
+    if (found != runs_.end() && found->second.start.attempt <= stop.attempt)
+      found->second.stopping = true;
+    send(agent_message::AttemptDrained{stop.job, stop.attempt});
+    return;
+  }
+  Run& run = found->second;
+  run.stopping = true;
+  run.next.reset();
+  const bool gentle = stop.grace > Duration{};
+  out_->push_back(
+      agent_effect::KillRanks{stop.job, run.start.attempt, gentle ? SIGTERM : SIGKILL});
+  if (gentle)
+    out_->push_back(agent_effect::ArmGrace{stop.job, run.start.attempt, stop.grace});
+}
+
+void AgentMachine::on(const agent_event::GraceOver& over) {
+  Run* run = find_run(over.job, over.attempt);
+  if (run != nullptr && run->stopping && !run->drained())
+    out_->push_back(agent_effect::KillRanks{over.job, over.attempt, SIGKILL});
+}
+
+void AgentMachine::on_message(const server_message::CollectStacks& collect) {
+  Run* run = find_run(collect.job, collect.attempt);
+  if (run == nullptr) return;
+  for (const auto& [number, rank] : run->ranks)
+    if (rank.state == Rank::State::kRunning)
+      out_->push_back(agent_effect::CollectStacks{collect.job, collect.attempt, number});
+}
+
+void AgentMachine::on(const agent_event::StacksRead& read) { send(read.stacks); }
+
+void AgentMachine::on_message(const server_message::WarmUp& warm_up) {
+  if (warm_.insert(warm_up.job).second)
+    out_->push_back(agent_effect::WarmUp{warm_up.job, warm_up.spec});
+}
+
+void AgentMachine::on_message(const server_message::ForgetJob& forget) {
+  const auto found = runs_.find(forget.job);
+  if (found != runs_.end() && !found->second.drained()) return;  // StopRanks comes first
+  if (found != runs_.end()) runs_.erase(found);
+  if (warm_.erase(forget.job) > 0) out_->push_back(agent_effect::CoolDown{forget.job});
+}
+
+void AgentMachine::on_message(const server_message::Fenced& fenced) {
+  for (auto& [job, run] : runs_)
+    if (!run.drained())
+      out_->push_back(agent_effect::KillRanks{job, run.start.attempt, SIGKILL});
+  out_->push_back(agent_effect::Leave{fenced.reason});
+}
+
+void AgentMachine::on(const agent_event::RankStarted& started) {
+  Run* run = find_run(started.job, started.attempt);
+  if (run == nullptr) return;
+  const auto rank = run->ranks.find(started.rank);
+  if (rank == run->ranks.end() || rank->second.state != Rank::State::kAsked) return;
+  rank->second.state = Rank::State::kRunning;
+  rank->second.pid = started.pid;
+  if (run->stopping) {  // it was told to die before it was born
+    out_->push_back(agent_effect::KillRanks{started.job, started.attempt, SIGKILL});
+    return;
+  }
+  agent_message::RanksStarted message{started.job, started.attempt, {}};
+  for (const auto& [number, other] : run->ranks) {
+    if (other.state == Rank::State::kAsked) return;
+    message.pids.push_back(other.pid);
+  }
+  send(std::move(message));
+}
+
+void AgentMachine::on(const agent_event::RankEnded& ended) {
+  Run* run = find_run(ended.job, ended.attempt);
+  if (run == nullptr) return;
+  const auto rank = run->ranks.find(ended.exit.rank);
+  if (rank == run->ranks.end() || rank->second.state == Rank::State::kEnded) return;
+  RankExit exit = ended.exit;
+  exit.asked = run->stopping;
+  if (const auto kill = oom_kills_.find(rank->second.pid);
+      kill != oom_kills_.end() && rank->second.pid != 0 && exit.signal == SIGKILL) {
+    exit.out_of_memory = true;
+    exit.memory_peak_bytes = std::max(exit.memory_peak_bytes, kill->second);
+  }
+  rank->second.state = Rank::State::kEnded;
+  run->exits.push_back(exit);
+  send(agent_message::RankExited{ended.job, ended.attempt, std::move(exit)});
+  if (!run->stopping || !run->drained()) return;
+  send(agent_message::AttemptDrained{ended.job, ended.attempt});
+  if (run->next) begin(server_message::StartRanks(*run->next));
+}
+
+void AgentMachine::on(const agent_event::PageRead& read) {
+  Run* run = find_run(read.job, read.attempt);
+  if (run == nullptr) return;
+  const auto rank = run->ranks.find(read.progress.rank);
+  if (rank == run->ranks.end() || rank->second.progress.same_as(read.progress)) return;
+  const bool milestone = is_milestone(rank->second.progress, read.progress);
+  rank->second.progress = read.progress;
+  rank->second.sent = false;
+  if (milestone) heartbeat();
+}
+
+void AgentMachine::on(const agent_event::KernelLine& line) {
+  const std::optional<Fault> fault = read_kernel_line(line.line);
+  if (!fault) return;
+  if (fault->kind == "oom_kill") {
+    oom_kills_[fault->pid] = fault->used_bytes;
+    if (oom_kills_.size() > kOomKillsKept) oom_kills_.erase(oom_kills_.begin());
+  }
+  if (condemns_node(*fault)) {
+    condemning_faults_.push_back(*fault);
+    if (condemning_faults_.size() > kFaultsKept) condemning_faults_.pop_front();
+  }
+  send(agent_message::FaultSeen{*fault});
+}
+
+void AgentMachine::on(const agent_event::HeartbeatDue& due) {
+  rendezvous_port_ = due.rendezvous_port;
+  heartbeat();
+}
+
+void AgentMachine::heartbeat() {
+  agent_message::Heartbeat message{.rendezvous_port = rendezvous_port_};
+  for (auto& [job, run] : runs_) {
+    if (run.drained()) continue;
+    message.job = job;
+    message.attempt = run.start.attempt;
+    for (auto& [number, rank] : run.ranks) {
+      if (rank.sent || rank.state != Rank::State::kRunning) continue;
+      rank.sent = true;
+      message.progress.push_back(rank.progress);
+    }
+  }
+  send(std::move(message));
+}
+
+}  // namespace holdfast

@@ -1,0 +1,119 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/id.h"
+#include "base/time.h"
+#include "model/link.h"
+
+namespace holdfast {
+
+// What happens to an agent.
+namespace agent_event {
+struct Connected {
+  agent_message::Hello self;  // who and where this node is; `attempts` is filled in by the machine
+};
+struct Received { ServerMessage message; };
+struct RankStarted { JobId job; Attempt attempt; std::uint32_t rank; std::int32_t pid; };
+struct RankEnded { JobId job; Attempt attempt; RankExit exit; };  // also for one that could not be started
+struct PageRead { JobId job; Attempt attempt; RankProgress progress; };
+struct KernelLine { std::string line; };
+struct StacksRead { agent_message::StacksCollected stacks; };
+struct HeartbeatDue { std::uint16_t rendezvous_port; };
+struct GraceOver { JobId job; Attempt attempt; };
+}  // namespace agent_event
+using AgentEvent =
+    std::variant<agent_event::Connected, agent_event::Received, agent_event::RankStarted,
+                 agent_event::RankEnded, agent_event::PageRead, agent_event::KernelLine,
+                 agent_event::StacksRead, agent_event::HeartbeatDue, agent_event::GraceOver>;
+
+// What its shell must do, in this order.
+namespace agent_effect {
+struct Send { AgentMessage message; };
+struct WarmUp { JobId job; JobSpec spec; };
+struct CoolDown { JobId job; };
+struct StartRank { server_message::StartRanks start; std::uint32_t local_rank; };  // answered by RankStarted or RankEnded
+struct KillRanks { JobId job; Attempt attempt; std::int32_t signal; };  // to every process of each rank
+struct CollectStacks { JobId job; Attempt attempt; std::uint32_t rank; };
+struct ArmGrace { JobId job; Attempt attempt; Duration after; };
+struct ArmHeartbeat { Duration interval; };
+struct Leave { std::string reason; };  // the ranks are told to die already: exit
+}  // namespace agent_effect
+using AgentEffect =
+    std::variant<agent_effect::Send, agent_effect::WarmUp, agent_effect::CoolDown,
+                 agent_effect::StartRank, agent_effect::KillRanks, agent_effect::CollectStacks,
+                 agent_effect::ArmGrace, agent_effect::ArmHeartbeat, agent_effect::Leave>;
+using AgentEffects = std::vector<AgentEffect>;
+
+// A node's side of the protocol: which ranks of which attempt live here. Same contract as the
+// Controller: step() is total and reads no clock.
+//
+// The control plane may vanish and come back: ranks go on, and what was not delivered is told again
+// in Hello. An attempt is started only when nothing of an older one lives here, and a stale message
+// (an older attempt than the one known) is refused.
+class AgentMachine {
+ public:
+  void step(Instant now, const AgentEvent& event, AgentEffects& out);
+
+  // Some rank is between its start and its first step: worth looking often.
+  [[nodiscard]] bool is_starting() const;
+
+ private:
+  struct Rank {
+    enum class State { kAsked, kRunning, kEnded } state = State::kAsked;
+    std::int32_t pid = 0;
+    RankProgress progress;
+    bool sent = false;  // the control plane has this progress
+  };
+  // One attempt of one job on this node. Kept after its end, for Hello, until the job is forgotten
+  // or a newer attempt takes its place.
+  struct Run {
+    server_message::StartRanks start;
+    std::map<std::uint32_t, Rank> ranks;  // by global rank
+    std::vector<RankExit> exits;
+    bool stopping = false;
+    std::optional<server_message::StartRanks> next;  // starts when this one is drained
+    [[nodiscard]] bool drained() const;
+  };
+
+  void on(const agent_event::Connected& connected);
+  void on(const agent_event::Received& received);
+  void on(const agent_event::RankStarted& started);
+  void on(const agent_event::RankEnded& ended);
+  void on(const agent_event::PageRead& read);
+  void on(const agent_event::KernelLine& line);
+  void on(const agent_event::StacksRead& read);
+  void on(const agent_event::HeartbeatDue& due);
+  void on(const agent_event::GraceOver& over);
+
+  void on_message(const server_message::Welcome& welcome);
+  void on_message(const server_message::StartRanks& start);
+  void on_message(const server_message::StopRanks& stop);
+  void on_message(const server_message::CollectStacks& collect);
+  void on_message(const server_message::WarmUp& warm_up);
+  void on_message(const server_message::ForgetJob& forget);
+  void on_message(const server_message::Fenced& fenced);
+  void on_message(const server_message::LogAck&) {}  // the shell's
+  void on_message(const server_message::Inject&) {}  // the shell's
+
+  void begin(const server_message::StartRanks& start);
+  void heartbeat();
+  [[nodiscard]] Run* find_run(JobId job, Attempt attempt);
+  void send(AgentMessage message);
+
+  std::map<JobId, Run> runs_;
+  std::set<JobId> warm_;
+  std::deque<Fault> condemning_faults_;  // told again after a reconnect; the newest 16
+  std::map<std::int32_t, std::uint64_t> oom_kills_;  // pid -> bytes used
+  std::uint16_t rendezvous_port_ = 0;
+  AgentEffects* out_ = nullptr;
+};
+
+}  // namespace holdfast

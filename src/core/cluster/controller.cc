@@ -1,0 +1,139 @@
+#include "core/cluster/controller.h"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "base/digest.h"
+#include "model/codec.h"
+
+namespace holdfast {
+
+void Controller::step(Instant now, const Event& event, Effects& out) {
+  now_ = now;
+  out_ = &out;
+  std::visit([this](const auto& e) { on(e); }, event);
+  out_ = nullptr;
+}
+
+Result<void> Controller::check(const Event& request) const {
+  if (const auto* submitted = std::get_if<event::JobSubmitted>(&request)) {
+    const JobSpec& spec = submitted->spec;
+    if (find_job_by_token(spec.request_token) != nullptr) return {};
+    const JobRecord* taken = find_job(spec.name);
+    if (taken != nullptr && !taken->has_ended())
+      return Error{Errc::kNameExists, "name: job '" + spec.name + "' exists and is " +
+                                          std::string(word_of(taken->state)) +
+                                          "; choose another name or stop it first"};
+    if (spec.nodes_min > state_.spec.nodes)
+      return Error{Errc::kTooFewNodes,
+                   "nodes: " + std::to_string(spec.nodes_min) + " asked for, but cluster '" +
+                       state_.spec.name + "' has " + std::to_string(state_.spec.nodes) +
+                       " (and " + std::to_string(state_.spec.spares) +
+                       " spares, which only replace); ask for fewer or set nodes_min"};
+  }
+  if (const auto* asked = std::get_if<event::JobStopAsked>(&request)) {
+    const auto found = state_.jobs.find(asked->job);
+    if (found == state_.jobs.end())
+      return Error{Errc::kNotFound, "job: " + to_string(asked->job) + " is not known"};
+    if (found->second.has_ended())
+      return Error{Errc::kWrongState, "job: " + found->second.spec.name + " has ended already (" +
+                                          std::string(word_of(found->second.state)) + ")"};
+  }
+  if (const auto* asked = std::get_if<event::NodeReplaceAsked>(&request)) {
+    const auto found = state_.nodes.find(asked->node);
+    if (found == state_.nodes.end() || found->second.state == NodeState::kGone)
+      return Error{Errc::kNotFound, "node: " + to_string(asked->node) +
+                                        " is no member; see `holdfast node list`"};
+    if (!found->second.is_live())
+      return Error{Errc::kWrongState, "node: " + to_string(asked->node) + " is " +
+                                          std::string(word_of(found->second.state)) + " already"};
+  }
+  if (std::holds_alternative<event::BreakerCloseAsked>(request) && !state_.breaker.open)
+    return Error{Errc::kWrongState, "breaker: it is closed already"};
+  return {};
+}
+
+const JobRecord* Controller::find_job(const std::string& name_or_id) const {
+  // The newest of a name: an ended job's name may be used again.
+  for (auto it = state_.jobs.rbegin(); it != state_.jobs.rend(); ++it)
+    if (it->second.spec.name == name_or_id) return &it->second;
+  std::uint32_t number = 0;
+  if (name_or_id.size() < 2 || name_or_id.front() != JobTag::kPrefix) return nullptr;
+  const char* end = name_or_id.data() + name_or_id.size();
+  const auto [stopped_at, error] = std::from_chars(name_or_id.data() + 1, end, number);
+  if (error != std::errc() || stopped_at != end) return nullptr;
+  const auto found = state_.jobs.find(JobId{number});
+  return found == state_.jobs.end() ? nullptr : &found->second;
+}
+
+const JobRecord* Controller::find_job_by_token(const std::string& token) const {
+  if (token.empty()) return nullptr;
+  for (const auto& [id, job] : state_.jobs)
+    if (job.spec.request_token == token) return &job;
+  return nullptr;
+}
+
+std::uint64_t Controller::digest() const {
+  Digest digest;
+  digest.add(encode(state_));
+  return digest.value();
+}
+
+std::optional<std::string> Controller::check_invariants() const {
+  std::set<std::uint32_t> places;
+  for (const auto& [id, node] : state_.nodes) {
+    if (node.place != 0 && !places.insert(node.place).second)
+      return "place " + std::to_string(node.place) + " is filled twice";
+    if (node.place != 0 && node.state == NodeState::kGone) return to_string(id) + " is gone and has a place";
+    if (!node.job) continue;
+    const auto job = state_.jobs.find(node.job);
+    if (job == state_.jobs.end() || job->second.has_ended())
+      return to_string(id) + " is held by " + to_string(node.job) + ", which has ended";
+    const auto& nodes = job->second.attempt.nodes;
+    if (std::find(nodes.begin(), nodes.end(), id) == nodes.end())
+      return to_string(id) + " is held by " + to_string(node.job) + ", which does not use it";
+  }
+  for (const auto& [id, job] : state_.jobs) {
+    if (job.state == JobState::kRecovering && !job.incident)
+      return to_string(id) + " is recovering without an incident";
+    if (!job.is_live()) continue;
+    for (const NodeId node : job.attempt.nodes) {
+      const auto found = state_.nodes.find(node);
+      if (found == state_.nodes.end() || found->second.job != id)
+        return to_string(id) + " runs on " + to_string(node) + ", which is not its own";
+      if (found->second.state == NodeState::kGone || found->second.state == NodeState::kCordoned)
+        return to_string(id) + " runs on " + to_string(node) + ", which is " +
+               std::string(word_of(found->second.state));
+    }
+  }
+  return std::nullopt;
+}
+
+void Controller::audit(effect::Severity severity, std::string kind, std::string text, NodeId node,
+                       JobId job, IncidentId incident) {
+  out_->push_back(effect::Audit{severity, std::move(kind), std::move(text), node, job, incident});
+}
+
+void Controller::send(NodeId node, ServerMessage message) {
+  out_->push_back(effect::Send{node, std::move(message)});
+}
+
+void Controller::arm(TimerKind kind, const JobRecord& job, Duration after) {
+  out_->push_back(effect::ArmTimer{{kind, job.id, job.attempt.number}, now_ + after});
+}
+
+JobRecord* Controller::live_attempt(JobId job, Attempt attempt) {
+  const auto found = state_.jobs.find(job);
+  if (found == state_.jobs.end() || found->second.attempt.number != attempt ||
+      found->second.has_ended())
+    return nullptr;
+  return &found->second;
+}
+
+NodeRecord* Controller::find_node(NodeId node) {
+  const auto found = state_.nodes.find(node);
+  return found == state_.nodes.end() ? nullptr : &found->second;
+}
+
+}  // namespace holdfast

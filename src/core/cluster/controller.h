@@ -1,0 +1,134 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "model/cluster.h"
+#include "model/event.h"
+
+namespace holdfast {
+
+// Limits of the recovery protocol. All have been chosen against what they wait for.
+inline constexpr Duration kHeartbeatInterval = milliseconds(500);
+inline constexpr Duration kSilenceMax = milliseconds(2500);  // node loss is noticed within 3 s
+inline constexpr Duration kDrainTimeout = seconds(10);  // a rank that SIGKILL does not end by then is stuck in the kernel
+inline constexpr Duration kStacksTimeout = seconds(3);
+inline constexpr Duration kStartTimeout = minutes(3);   // importing a framework from a cold network disk
+inline constexpr Duration kQuietTime = seconds(5);      // a job that makes no steps has recovered when it ran this long
+inline constexpr Duration kStopGrace = seconds(5);
+inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
+
+// The control plane's core: nodes, places, spares, jobs, attempts, incidents, the circuit breaker.
+//
+//   step(now, event, out)  advances by one event. Total: never throws, blocks or reads a clock.
+//                          `now` never decreases. A stale event (an old attempt, a node that is
+//                          gone) changes nothing.
+//
+// The shell journals (now, event) durably before it carries out `out`, and replays the journal after
+// a crash. Effects may then be carried out twice or not at all, so each is idempotent, and whatever a
+// node missed is sent again when it says Hello: the controller tells it what it should be running,
+// whatever was sent before.
+//
+// A recovery, in the order in which it happens:
+//   first sign (a rank exits, a node is lost, a fault, a hang)  -> incident opened, ranks stopped
+//   every node of the attempt drained or lost                   -> verdict, decision
+//   places of bad nodes taken by spares, new attempt placed     -> ranks started
+//   first step of the new attempt                               -> incident closed
+// A further fault at any of these points extends the same incident.
+//
+// Invariants (checked by check_invariants() after every step in the tests):
+//   a place is filled by at most one node; a node runs at most one job;
+//   the nodes of a live attempt carry its job; an ended job holds no node;
+//   a recovering job has an open incident; attempts only grow.
+class Controller {
+ public:
+  Controller() = default;
+  explicit Controller(ClusterState recovered) : state_(std::move(recovered)) {}
+
+  void step(Instant now, const Event& event, Effects& out);
+
+  // Whether a request can be accepted as things stand; step() ignores one that cannot. For
+  // JobSubmitted, a token that was seen before is accepted and changes nothing.
+  [[nodiscard]] Result<void> check(const Event& request) const;
+
+  [[nodiscard]] const ClusterState& state() const { return state_; }
+  [[nodiscard]] const JobRecord* find_job(const std::string& name_or_id) const;
+  [[nodiscard]] const JobRecord* find_job_by_token(const std::string& token) const;
+  // Fingerprint of the whole state; costs O(state).
+  [[nodiscard]] std::uint64_t digest() const;
+  // The first broken invariant, for tests.
+  [[nodiscard]] std::optional<std::string> check_invariants() const;
+
+ private:
+  // cluster.cc: nodes, places, spares, breaker
+  void on(const event::ClusterMade& made);
+  void on(const event::ServerStarted& started);
+  void on(const event::NodeJoined& joined);
+  void on(const event::NodesLost& lost);
+  void on(const event::NodeFault& fault);
+  void on(const event::NodeReplaceAsked& asked);
+  void on(const event::NodeAddAsked& asked);
+  void on(const event::BreakerCloseAsked& asked);
+  void on(const event::RendezvousMoved& moved);
+  void on(const event::DownAsked& asked);
+  // controller_jobs.cc: a job that runs
+  void on(const event::JobSubmitted& submitted);
+  void on(const event::JobStopAsked& asked);
+  void on(const event::RanksStarted& started);
+  void on(const event::Progressed& progressed);
+  void on(const event::RankExited& exited);
+  // controller_recovery.cc: a job that is in trouble
+  void on(const event::AttemptDrained& drained);
+  void on(const event::StacksCollected& collected);
+  void on(const event::RanksStalled& stalled);
+  void on(const event::TimerFired& fired);
+
+  void add_node(std::uint32_t place);
+  void set_node(NodeRecord& node, NodeState to, std::string reason);
+  void lose_node(NodeRecord& node, const std::string& reason);
+  void cordon_node(NodeRecord& node, const std::string& reason, const Evidence& evidence);
+  void retire_node(NodeRecord& node);
+  void fill_places();
+  void refill_pool();
+  [[nodiscard]] bool breaker_lets(const std::vector<NodeId>& bad);
+  void reconcile(NodeRecord& node, const std::vector<AttemptReport>& reports);
+  void resend_wanted(NodeRecord& node);
+  void warm_up(const NodeRecord& node);
+
+  void start_queued_jobs();
+  void try_start(JobRecord& job);
+  void send_start(const JobRecord& job, NodeId node);
+  void succeed(JobRecord& job);
+  void end_job(JobRecord& job, JobState state, const std::string& reason, std::int32_t exit_code);
+  void release_nodes(JobRecord& job);
+  void note_progress(JobRecord& job, const RankProgress& progress, NodeId node);
+  void grow_after_commit(JobRecord& job);
+
+  void first_sign(JobRecord& job, const std::string& what);
+  void begin_drain(JobRecord& job, Duration grace);
+  void drained_or_gone(JobRecord& job, NodeId node);
+  void conclude(JobRecord& job);
+  [[nodiscard]] Verdict judge(JobRecord& job);
+  void swap_out(NodeId node, const std::string& reason);
+  IncidentRecord& open_incident(JobRecord& job);
+  void mark(JobRecord& job, Phase phase);
+  void tell(JobRecord& job, const std::string& line);
+  void close_incident(JobRecord& job, IncidentState how);
+
+  void audit(effect::Severity severity, std::string kind, std::string text, NodeId node = {},
+             JobId job = {}, IncidentId incident = {});
+  void send(NodeId node, ServerMessage message);
+  void arm(TimerKind kind, const JobRecord& job, Duration after);
+  [[nodiscard]] JobRecord* live_attempt(JobId job, Attempt attempt);
+  [[nodiscard]] NodeRecord* find_node(NodeId node);
+
+  ClusterState state_;
+  // Of the step in progress.
+  Instant now_;
+  Effects* out_ = nullptr;
+};
+
+}  // namespace holdfast

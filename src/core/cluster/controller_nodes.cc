@@ -1,0 +1,354 @@
+// Nodes, places, spares and the circuit breaker.
+
+#include <algorithm>
+
+#include "core/cluster/controller.h"
+#include "core/diagnose/verdict.h"
+
+namespace holdfast {
+
+using effect::Severity;
+
+void Controller::on(const event::ClusterMade& made) {
+  const bool in_use = std::any_of(state_.nodes.begin(), state_.nodes.end(), [](const auto& entry) {
+    return entry.second.state != NodeState::kGone;
+  });
+  if (in_use) return;
+  state_.spec = made.spec;
+  // What earlier machines of the cluster used up is not held against it.
+  if (state_.spec.machines_max != 0) state_.spec.machines_max += state_.nodes_made;
+  state_.provisioning_failures = 0;
+  state_.breaker = {};
+  for (std::uint32_t place = 1; place <= made.spec.nodes; ++place) add_node(place);
+  for (std::uint32_t spare = 0; spare < made.spec.spares; ++spare) add_node(0);
+  audit(Severity::kInfo, "cluster.made",
+        "cluster '" + made.spec.name + "': " + std::to_string(made.spec.nodes) + " nodes, " +
+            std::to_string(made.spec.spares) + " spares");
+}
+
+void Controller::add_node(std::uint32_t place) {
+  const NodeId id{++state_.nodes_made};
+  NodeRecord node{.id = id, .place = place, .since = now_};
+  node.reason = place == 0 ? "for the warm pool" : "for place " + std::to_string(place);
+  state_.nodes.emplace(id, std::move(node));
+  out_->push_back(effect::Provision{id});
+}
+
+void Controller::set_node(NodeRecord& node, NodeState to, std::string reason) {
+  node.state = to;
+  node.reason = std::move(reason);
+  node.since = now_;
+}
+
+// What was asked of the world and may not have been done: effects of the last moments before a
+// crash are repeated, timers live only in memory.
+void Controller::on(const event::ServerStarted&) {
+  for (const auto& [id, node] : state_.nodes) {
+    if (node.state == NodeState::kProvisioning) out_->push_back(effect::Provision{id});
+    if (node.state == NodeState::kReplacing) out_->push_back(effect::Terminate{id});
+  }
+  for (const auto& [id, job] : state_.jobs) {
+    if (job.has_ended()) continue;
+    const AttemptRecord& attempt = job.attempt;
+    if (attempt.collecting_stacks) arm(TimerKind::kStacks, job, kStacksTimeout);
+    else if (!attempt.not_drained.empty()) arm(TimerKind::kDrain, job, kDrainTimeout);
+    if (job.state == JobState::kStarting) arm(TimerKind::kStart, job, kStartTimeout);
+    if (job.state == JobState::kRunning && job.incident) arm(TimerKind::kQuiet, job, kQuietTime);
+    if (job.state == JobState::kQueued && job.not_before)
+      arm(TimerKind::kBackoff, job, std::max(Duration{}, *job.not_before - now_));
+  }
+  audit(Severity::kWarning, "server.started", "the control plane has restarted from its journal");
+}
+
+void Controller::on(const event::NodeJoined& joined) {
+  const agent_message::Hello& hello = joined.hello;
+  NodeRecord* node = find_node(hello.node);
+  if (node == nullptr || node->state == NodeState::kGone || node->state == NodeState::kReplacing) {
+    const std::string reason = to_string(hello.node) + " is no member any more" +
+                               (node == nullptr ? std::string() : ": " + node->reason);
+    send(hello.node, server_message::Fenced{reason});
+    audit(Severity::kWarning, "node.fenced", reason + "; told to kill its ranks and leave",
+          hello.node);
+    return;
+  }
+  send(hello.node, server_message::Welcome{kHeartbeatInterval});
+  node->address = hello.address;
+  node->rendezvous_port = hello.rendezvous_port;
+  node->pid = hello.pid;
+  node->cpus = hello.cpus;
+  node->memory_bytes = hello.memory_bytes;
+  if (node->state == NodeState::kProvisioning) {
+    state_.provisioning_failures = 0;
+    set_node(*node, NodeState::kHealthy, "joined");
+    audit(Severity::kInfo, "node.joined",
+          to_string(node->id) + " joined " +
+              (node->place == 0 ? "as a spare" : "for place " + std::to_string(node->place)),
+          node->id);
+  } else if (node->state == NodeState::kSuspect && node->silent) {
+    node->silent = false;
+    set_node(*node, NodeState::kHealthy, "is heard of again");
+    audit(Severity::kInfo, "node.back", to_string(node->id) + " is heard of again", node->id);
+  }
+  reconcile(*node, hello.attempts);
+  fill_places();
+  start_queued_jobs();
+  warm_up(*node);
+}
+
+// Brings what a node runs and what it should run together, whatever was lost on the way.
+void Controller::reconcile(NodeRecord& node, const std::vector<AttemptReport>& reports) {
+  bool reported = false;
+  for (const AttemptReport& report : reports) {
+    JobRecord* job = live_attempt(report.job, report.attempt);
+    if (job == nullptr || node.job != report.job) {
+      if (!report.drained)
+        send(node.id, server_message::StopRanks{report.job, report.attempt, Duration{}});
+      const auto known = state_.jobs.find(report.job);
+      if (known == state_.jobs.end() || known->second.has_ended())
+        send(node.id, server_message::ForgetJob{report.job});
+      continue;
+    }
+    reported = true;
+    if (report.running.size() + report.exited.size() == job->spec.ranks_per_node)
+      on(event::RanksStarted{node.id, {report.job, report.attempt, {}}});
+    for (const RankExit& exit : report.exited)
+      on(event::RankExited{node.id, report.job, report.attempt, exit});
+    if (report.drained) drained_or_gone(*job, node.id);
+  }
+  if (!node.job) return;
+  JobRecord& job = state_.jobs.at(node.job);
+  if (job.is_live() && !reported && !job.attempt.not_started.contains(node.id))
+    first_sign(job, to_string(node.id) + " does not run its ranks any more");
+  resend_wanted(node);
+}
+
+void Controller::resend_wanted(NodeRecord& node) {
+  if (!node.job) return;
+  const JobRecord& job = state_.jobs.at(node.job);
+  if (job.is_live() && job.attempt.not_started.contains(node.id)) send_start(job, node.id);
+  else if (job.attempt.collecting_stacks)
+    send(node.id, server_message::CollectStacks{job.id, job.attempt.number});
+  else if (job.attempt.not_drained.contains(node.id))
+    send(node.id, server_message::StopRanks{job.id, job.attempt.number, Duration{}});
+}
+
+// A spare that has the framework imported takes over in the time of a fork.
+void Controller::warm_up(const NodeRecord& node) {
+  if (node.state != NodeState::kHealthy || node.job) return;
+  for (const auto& [id, job] : state_.jobs)
+    if (!job.has_ended()) send(node.id, server_message::WarmUp{id, job.spec});
+}
+
+void Controller::on(const event::NodesLost& lost) {
+  std::vector<NodeId> members;
+  for (const NodeId id : lost.nodes) {
+    NodeRecord* node = find_node(id);
+    if (node == nullptr || node->state == NodeState::kGone) continue;
+    if (node->is_live()) members.push_back(id);
+    else lose_node(*node, lost.reason);
+  }
+  if (breaker_lets(members)) {
+    // All of them are out before any job looks for nodes.
+    for (const NodeId id : members) set_node(*find_node(id), NodeState::kSuspect, lost.reason);
+    for (const NodeId id : members) lose_node(*find_node(id), lost.reason);
+  } else {
+    for (const NodeId id : members) {
+      NodeRecord& node = *find_node(id);
+      node.silent = true;
+      set_node(node, NodeState::kSuspect, lost.reason);
+    }
+  }
+  fill_places();
+  refill_pool();
+  start_queued_jobs();
+}
+
+void Controller::lose_node(NodeRecord& node, const std::string& reason) {
+  const NodeState before = node.state;
+  const JobId job_id = node.job;
+  node.place = 0;
+  node.job = {};
+  set_node(node, NodeState::kGone, reason);
+  if (before == NodeState::kProvisioning) ++state_.provisioning_failures;
+  if (before == NodeState::kReplacing) {
+    audit(Severity::kInfo, "node.gone", to_string(node.id) + " has been given back", node.id);
+    return;
+  }
+  audit(Severity::kWarning, "node.lost", to_string(node.id) + " was lost: " + reason, node.id,
+        job_id);
+  if (!job_id) return;
+  JobRecord& job = state_.jobs.at(job_id);
+  job.attempt.nodes_lost.push_back(node.id);
+  if (before != NodeState::kCordoned)  // else the reason is on record already
+    job.attempt.node_faults.push_back(
+        {to_string(node.id) + " was lost: " + reason, node.id, std::nullopt, now_});
+  if (job.is_live()) first_sign(job, to_string(node.id) + " was lost: " + reason);
+  else if (job.incident) tell(job, to_string(node.id) + " was lost too: " + reason);
+  drained_or_gone(job, node.id);
+}
+
+void Controller::on(const event::NodeFault& found) {
+  NodeRecord* node = find_node(found.node);
+  if (node == nullptr || !node->is_live()) return;
+  const Fault& fault = found.fault;
+  const std::string text = to_string(found.node) + ": " + fault.kind +
+                           (fault.code != 0 ? " " + std::to_string(fault.code) : "") +
+                           (fault.device.empty() ? "" : " on " + fault.device);
+  if (fault.action == Action::kAskOperator) {
+    audit(Severity::kAlert, "node.fault",
+          text + " is not in the table; look at it and `holdfast node replace` if it is bad: " +
+              fault.line, found.node, node->job);
+    return;
+  }
+  if (!condemns_node(fault)) {
+    audit(Severity::kInfo, "node.fault", text + ", no reason to touch the node: " + fault.line,
+          found.node, node->job);
+    return;
+  }
+  const Evidence evidence{text + ": " + fault.line, found.node, std::nullopt, now_};
+  if (!breaker_lets({found.node})) {
+    set_node(*node, NodeState::kSuspect, text);
+    return;
+  }
+  cordon_node(*node, text, evidence);
+}
+
+// The node gets no more work; its place goes to a spare at once; when its ranks are dead it is
+// given back.
+void Controller::cordon_node(NodeRecord& node, const std::string& reason, const Evidence& evidence) {
+  set_node(node, NodeState::kCordoned, reason);
+  node.place = 0;
+  audit(Severity::kWarning, "node.cordoned", to_string(node.id) + " is cordoned: " + reason, node.id,
+        node.job);
+  fill_places();
+  if (!node.job) {
+    retire_node(node);
+    return;
+  }
+  JobRecord& job = state_.jobs.at(node.job);
+  job.attempt.node_faults.push_back(evidence);
+  if (job.is_live()) first_sign(job, reason);
+  else if (job.incident) tell(job, reason);
+}
+
+void Controller::retire_node(NodeRecord& node) {
+  set_node(node, NodeState::kReplacing, node.reason);
+  out_->push_back(effect::Terminate{node.id});
+  refill_pool();
+}
+
+void Controller::fill_places() {
+  std::vector<bool> filled(state_.spec.nodes + 1, false);
+  for (const auto& [id, node] : state_.nodes) filled[node.place] = true;
+  for (std::uint32_t place = 1; place <= state_.spec.nodes; ++place) {
+    if (filled[place]) continue;
+    const auto spare = std::find_if(state_.nodes.begin(), state_.nodes.end(), [](const auto& entry) {
+      return entry.second.state == NodeState::kHealthy && entry.second.place == 0 &&
+             !entry.second.job;
+    });
+    if (spare == state_.nodes.end()) return;
+    spare->second.place = place;
+    audit(Severity::kInfo, "node.took_place",
+          to_string(spare->first) + " takes place " + std::to_string(place), spare->first);
+  }
+}
+
+void Controller::refill_pool() {
+  std::uint32_t members = 0;
+  for (const auto& [id, node] : state_.nodes)
+    if (node.is_live() || node.state == NodeState::kProvisioning) ++members;
+  for (; members < state_.spec.nodes + state_.spec.spares; ++members) {
+    if (state_.provisioning_failures >= kProvisioningFailuresMax) {
+      audit(Severity::kAlert, "pool.not_refilled",
+            std::to_string(state_.provisioning_failures) +
+                " machines in a row failed before they joined; look at their agent.log, then "
+                "`holdfast node add`");
+      return;
+    }
+    if (state_.spec.machines_max != 0 && state_.nodes_made >= state_.spec.machines_max) {
+      audit(Severity::kAlert, "pool.not_refilled",
+            "the provider has no more machines (" + std::to_string(state_.spec.machines_max) +
+                " used); bring one with `holdfast node add`");
+      return;
+    }
+    add_node(0);
+  }
+}
+
+void Controller::on(const event::NodeReplaceAsked& asked) {
+  NodeRecord* node = find_node(asked.node);
+  if (node == nullptr || !node->is_live()) return;
+  const std::string reason = to_string(asked.node) + ": replacement asked for by " + asked.by;
+  cordon_node(*node, reason, {reason, asked.node, std::nullopt, now_});
+  start_queued_jobs();
+}
+
+void Controller::on(const event::RendezvousMoved& moved) {
+  NodeRecord* node = find_node(moved.node);
+  if (node != nullptr) node->rendezvous_port = moved.port;
+}
+
+void Controller::on(const event::DownAsked& asked) {
+  for (auto& [id, job] : state_.jobs)
+    if (!job.has_ended())
+      end_job(job, JobState::kStopped, "the cluster was taken down by " + asked.by, 130);
+  for (auto& [id, node] : state_.nodes) {
+    if (node.state == NodeState::kGone) continue;
+    node.place = 0;
+    set_node(node, NodeState::kGone, "the cluster was taken down by " + asked.by);
+    out_->push_back(effect::Terminate{id});
+  }
+}
+
+void Controller::on(const event::NodeAddAsked& asked) {
+  state_.provisioning_failures = 0;
+  if (state_.spec.machines_max != 0) ++state_.spec.machines_max;
+  else ++state_.spec.spares;
+  audit(Severity::kInfo, "node.add_asked", "one machine more, asked for by " + asked.by);
+  refill_pool();
+}
+
+// Many nodes bad at one moment is rarely many bad nodes: it is a switch, a driver roll-out or our
+// own network, and taking them all out makes it worse.
+bool Controller::breaker_lets(const std::vector<NodeId>& bad) {
+  Breaker& breaker = state_.breaker;
+  if (bad.empty()) return true;
+  std::erase_if(breaker.recent, [this](const Breaker::Mark& mark) {
+    return now_ - mark.at > state_.spec.breaker_window;
+  });
+  for (const NodeId node : bad) {
+    const bool known = std::any_of(breaker.recent.begin(), breaker.recent.end(),
+                                   [&](const Breaker::Mark& mark) { return mark.node == node; });
+    if (!known) breaker.recent.push_back({node, now_});
+  }
+  const std::size_t members = state_.spec.nodes + state_.spec.spares;
+  if (!breaker.open && breaker.recent.size() * 100 > members * state_.spec.breaker_percent) {
+    breaker.open = true;
+    breaker.since = now_;
+    audit(Severity::kAlert, "breaker.open",
+          std::to_string(breaker.recent.size()) + " of " + std::to_string(members) +
+              " nodes look bad at once: nothing is cordoned or replaced until an operator has "
+              "looked; then `holdfast breaker close`");
+  }
+  return !breaker.open;
+}
+
+void Controller::on(const event::BreakerCloseAsked& asked) {
+  if (!state_.breaker.open) return;
+  state_.breaker = {};
+  audit(Severity::kInfo, "breaker.closed", "the breaker was closed by " + asked.by);
+  std::vector<NodeId> suspects;
+  for (const auto& [id, node] : state_.nodes)
+    if (node.state == NodeState::kSuspect) suspects.push_back(id);
+  for (const NodeId id : suspects) {
+    NodeRecord& node = *find_node(id);
+    const std::string reason = node.reason;
+    if (node.silent) lose_node(node, reason);
+    else cordon_node(node, reason, {reason, id, std::nullopt, now_});
+  }
+  fill_places();
+  refill_pool();
+  start_queued_jobs();
+}
+
+}  // namespace holdfast

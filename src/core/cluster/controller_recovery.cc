@@ -1,0 +1,228 @@
+// A job that is in trouble: first sign, drain, verdict, decision. See controller.h for the order.
+
+#include <algorithm>
+
+#include "core/cluster/controller.h"
+#include "core/diagnose/verdict.h"
+#include "core/jobs/recovery.h"
+
+namespace holdfast {
+
+using effect::Severity;
+
+// REQUIRES: job.is_live().
+void Controller::first_sign(JobRecord& job, const std::string& what) {
+  open_incident(job);
+  mark(job, Phase::kNoticed);
+  tell(job, what);
+  job.state = JobState::kRecovering;
+  begin_drain(job, Duration{});
+}
+
+// Nothing of the next attempt starts before every node has said that this one's ranks are dead, or
+// is out of the cluster. This, and not a time-out, keeps two attempts apart.
+void Controller::begin_drain(JobRecord& job, Duration grace) {
+  AttemptRecord& attempt = job.attempt;
+  attempt.collecting_stacks = false;
+  attempt.not_drained.clear();
+  for (const NodeId id : attempt.nodes) {
+    const NodeRecord* node = find_node(id);
+    if (node->job != job.id) continue;  // lost
+    attempt.not_drained.insert(id);
+    send(id, server_message::StopRanks{job.id, attempt.number, grace});
+  }
+  arm(TimerKind::kDrain, job, kDrainTimeout + grace);
+  if (attempt.not_drained.empty()) drained_or_gone(job, {});
+}
+
+void Controller::on(const event::AttemptDrained& drained) {
+  JobRecord* job = live_attempt(drained.job, drained.attempt);
+  if (job != nullptr) drained_or_gone(*job, drained.node);
+}
+
+void Controller::drained_or_gone(JobRecord& job, NodeId node) {
+  AttemptRecord& attempt = job.attempt;
+  attempt.not_drained.erase(node);
+  if (!attempt.not_drained.empty() || attempt.collecting_stacks) return;
+  if (job.state == JobState::kRecovering) conclude(job);
+  else if (job.state == JobState::kStopping) end_job(job, JobState::kStopped, job.reason, 130);
+}
+
+// A hang is the one case in which the living ranks are the evidence: their stacks come first.
+void Controller::on(const event::RanksStalled& stalled) {
+  JobRecord* job = live_attempt(stalled.job, stalled.attempt);
+  if (job == nullptr || job->state != JobState::kRunning) return;
+  AttemptRecord& attempt = job->attempt;
+  attempt.stalled.insert(stalled.ranks.begin(), stalled.ranks.end());
+  attempt.collecting_stacks = true;
+  open_incident(*job);
+  mark(*job, Phase::kNoticed);
+  tell(*job, std::to_string(stalled.ranks.size()) + " rank(s) made no step for " +
+                 std::to_string(stalled.for_at_least.ms() / 1000) + " s; collecting stacks");
+  job->state = JobState::kRecovering;
+  for (const NodeId id : attempt.nodes)
+    send(id, server_message::CollectStacks{job->id, attempt.number});
+  arm(TimerKind::kStacks, *job, kStacksTimeout);
+}
+
+void Controller::on(const event::StacksCollected& collected) {
+  JobRecord* job = live_attempt(collected.stacks.job, collected.stacks.attempt);
+  if (job == nullptr || !job->attempt.collecting_stacks) return;
+  AttemptRecord& attempt = job->attempt;
+  const bool known = std::any_of(attempt.stacks.begin(), attempt.stacks.end(), [&](const auto& one) {
+    return one.rank == collected.stacks.rank;
+  });
+  if (!known) attempt.stacks.push_back(collected.stacks);
+  const std::size_t alive = attempt.nodes.size() * attempt.ranks_per_node - attempt.exits.size();
+  if (attempt.stacks.size() >= alive) begin_drain(*job, Duration{});
+}
+
+void Controller::on(const event::TimerFired& fired) {
+  const TimerId& timer = fired.timer;
+  JobRecord* job = live_attempt(timer.job, timer.attempt);
+  if (job == nullptr) return;
+  AttemptRecord& attempt = job->attempt;
+  switch (timer.kind) {
+    case TimerKind::kStacks:
+      if (attempt.collecting_stacks) begin_drain(*job, Duration{});
+      return;
+    case TimerKind::kDrain: {
+      if (attempt.not_drained.empty()) return;
+      const std::set<NodeId> stuck = attempt.not_drained;
+      on(event::NodesLost{{stuck.begin(), stuck.end()}, "its ranks could not be ended in time"});
+      for (const NodeId id : stuck)  // the breaker may have kept them: keep asking
+        if (attempt.number == timer.attempt && attempt.not_drained.contains(id)) resend_wanted(*find_node(id));
+      if (attempt.number == timer.attempt && !attempt.not_drained.empty())
+        arm(TimerKind::kDrain, *job, kDrainTimeout);
+      return;
+    }
+    case TimerKind::kStart: {
+      if (job->state != JobState::kStarting) return;
+      const std::set<NodeId> slow = attempt.not_started;
+      on(event::NodesLost{{slow.begin(), slow.end()},
+                          "did not start its ranks within " +
+                              std::to_string(kStartTimeout.ms() / 1000) + " s"});
+      return;
+    }
+    case TimerKind::kBackoff:
+      if (job->state == JobState::kQueued) start_queued_jobs();
+      return;
+    case TimerKind::kQuiet:
+      if (job->state == JobState::kRunning && job->incident && job->step_reached == 0)
+        close_incident(*job, IncidentState::kRecovered);
+      return;
+  }
+}
+
+// Counts this attempt into the job's history and says what to do about it.
+Verdict Controller::judge(JobRecord& job) {
+  const AttemptRecord& attempt = job.attempt;
+  Verdict verdict = diagnose(attempt);
+  if (attempt.step > job.step_reached) {
+    job.attempts_without_progress = 0;
+    job.out_of_memory_without_progress = 0;
+    job.hang_suspects.clear();
+  }
+  job.step_reached = std::max(job.step_reached, attempt.step);
+  if (counts_against_job(verdict)) ++job.attempts_without_progress;
+  if (verdict.cause == CauseClass::kOutOfMemory) ++job.out_of_memory_without_progress;
+  return verdict;
+}
+
+void Controller::conclude(JobRecord& job) {
+  mark(job, Phase::kDrained);
+  Verdict verdict = judge(job);
+  const bool suspect_again =
+      !job.attempt.stalled.empty() &&
+      std::any_of(verdict.nodes.begin(), verdict.nodes.end(), [&](NodeId node) {
+        return std::find(job.hang_suspects.begin(), job.hang_suspects.end(), node) !=
+               job.hang_suspects.end();
+      });
+  if (!job.attempt.stalled.empty()) job.hang_suspects = verdict.nodes;
+  const RecoveryDecision decision = decide_recovery(
+      job.spec, verdict,
+      {job.attempts_without_progress, job.out_of_memory_without_progress, suspect_again ? 2u : 0u});
+  if (!decision.start_again) verdict.action = Action::kStopJob;
+  else if (decision.other_nodes) verdict.action = Action::kRestartOnOtherNodes;
+
+  IncidentRecord& incident = state_.incidents.at(job.incident);
+  incident.step_reached = std::max(incident.step_reached, job.step_reached);
+  incident.verdicts.push_back(verdict);
+  job.last_verdict = verdict;
+  mark(job, Phase::kDecided);
+  tell(job, "verdict " + std::string(word_of(verdict.cause)) + ", " +
+                std::string(word_of(verdict.action)) + ": " + verdict.summary);
+  release_nodes(job);
+  if (!decision.start_again) {
+    end_job(job, JobState::kFailed, decision.reason, 1);
+    return;
+  }
+  if (decision.other_nodes)
+    for (const NodeId node : verdict.nodes) swap_out(node, decision.reason);
+  fill_places();
+  job.state = JobState::kQueued;
+  if (decision.wait > Duration{}) {
+    job.not_before = now_ + decision.wait;
+    job.reason = "waits " + std::to_string(decision.wait.ms() / 1000) + " s before the next attempt";
+    arm(TimerKind::kBackoff, job, decision.wait);
+  }
+  start_queued_jobs();
+}
+
+// The node keeps its health but not its place; a spare takes that. Without a spare nothing changes:
+// a doubtful node is better than none.
+void Controller::swap_out(NodeId id, const std::string& reason) {
+  NodeRecord* node = find_node(id);
+  if (node == nullptr || node->state != NodeState::kHealthy || node->place == 0) return;
+  const auto spare = std::find_if(state_.nodes.begin(), state_.nodes.end(), [](const auto& entry) {
+    return entry.second.state == NodeState::kHealthy && entry.second.place == 0 && !entry.second.job;
+  });
+  if (spare == state_.nodes.end()) return;
+  spare->second.place = node->place;
+  node->place = 0;
+  node->reason = reason;
+  audit(Severity::kInfo, "node.swapped",
+        to_string(spare->first) + " takes the place of " + to_string(id) + ": " + reason, id);
+}
+
+IncidentRecord& Controller::open_incident(JobRecord& job) {
+  if (!job.incident) {
+    job.incident = IncidentId{++state_.incidents_made};
+    IncidentRecord incident;
+    incident.id = job.incident;
+    incident.job = job.id;
+    incident.first_attempt = incident.last_attempt = job.attempt.number;
+    state_.incidents.emplace(job.incident, std::move(incident));
+  }
+  IncidentRecord& incident = state_.incidents.at(job.incident);
+  incident.step_reached = std::max(incident.step_reached, job.attempt.step);
+  return incident;
+}
+
+void Controller::mark(JobRecord& job, Phase phase) {
+  if (!job.incident) return;
+  auto& at = state_.incidents.at(job.incident).phases[static_cast<std::size_t>(phase)];
+  if (phase != Phase::kNoticed || !at) at = now_;
+}
+
+void Controller::tell(JobRecord& job, const std::string& line) {
+  if (!job.incident) return;
+  state_.incidents.at(job.incident).story.push_back({now_, line});
+  audit(Severity::kWarning, "incident", job.spec.name + ": " + line, {}, job.id, job.incident);
+}
+
+void Controller::close_incident(JobRecord& job, IncidentState how) {
+  IncidentRecord& incident = state_.incidents.at(job.incident);
+  incident.state = how;
+  incident.last_attempt = job.attempt.number;
+  const std::string text =
+      how == IncidentState::kRecovered
+          ? "goes on after " + std::to_string((now_ - *incident.phase(Phase::kNoticed)).ms()) + " ms"
+          : "could not be recovered: " + job.reason;
+  incident.story.push_back({now_, text});
+  audit(how == IncidentState::kRecovered ? Severity::kInfo : Severity::kWarning,
+        "incident." + std::string(word_of(how)), job.spec.name + ": " + text, {}, job.id, incident.id);
+  job.incident = {};
+}
+
+}  // namespace holdfast

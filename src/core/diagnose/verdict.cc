@@ -1,0 +1,238 @@
+#include "core/diagnose/verdict.h"
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <string_view>
+
+#include "core/diagnose/stacks.h"
+
+namespace holdfast {
+namespace {
+
+// What the collective libraries say when a peer is gone. Their own messages: Gloo's transport,
+// PyTorch's store and process groups, NCCL.
+constexpr auto kEchoes = std::to_array<std::string_view>({
+    "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused",
+    "Socket Timeout", "socket timeout", "Timed out waiting", "Timed out after",
+    "remote process exited", "NCCL communicator was aborted", "ncclRemoteError",
+    "Application timeout caused pair closure", "recvValue failed", "Connection was likely closed",
+});
+
+constexpr auto kMemoryErrors =
+    std::to_array<std::string_view>({"MemoryError", "OutOfMemoryError", "torch.cuda.OutOfMemoryError"});
+
+bool raised_memory_error(const RankExit& exit) {
+  return std::find(kMemoryErrors.begin(), kMemoryErrors.end(), exit.error_type) !=
+         kMemoryErrors.end();
+}
+
+std::string signal_name(std::int32_t signal) {
+  switch (signal) {
+    case SIGKILL: return "SIGKILL";
+    case SIGSEGV: return "SIGSEGV";
+    case SIGABRT: return "SIGABRT";
+    case SIGBUS: return "SIGBUS";
+    case SIGFPE: return "SIGFPE";
+    case SIGILL: return "SIGILL";
+    case SIGTERM: return "SIGTERM";
+    default: return "signal " + std::to_string(signal);
+  }
+}
+
+NodeId node_of(const AttemptRecord& attempt, std::uint32_t rank) {
+  if (attempt.nodes.empty() || attempt.ranks_per_node == 0) return {};
+  const std::size_t index = rank / attempt.ranks_per_node;
+  return index < attempt.nodes.size() ? attempt.nodes[index] : NodeId{};
+}
+
+std::string gib(std::uint64_t bytes) {
+  const std::uint64_t mib = bytes >> 20;
+  return std::to_string(mib) + " MiB";
+}
+
+// Sentence and evidence line for one rank's end.
+std::string describe(const AttemptRecord& attempt, const RankExit& exit) {
+  std::string text = "rank " + std::to_string(exit.rank) + " on " +
+                     to_string(node_of(attempt, exit.rank));
+  if (exit.signal != 0) return text + " was ended by " + signal_name(exit.signal);
+  if (!exit.error_type.empty()) {
+    text += " raised " + exit.error_type;
+    if (!exit.error_message.empty()) text += ": " + exit.error_message.substr(0, 400);
+    return text;
+  }
+  return text + " exited with status " + std::to_string(exit.code);
+}
+
+void add_exit(const AttemptRecord& attempt, const RankExit& exit, Verdict& verdict) {
+  const NodeId node = node_of(attempt, exit.rank);
+  verdict.ranks.push_back(exit.rank);
+  if (std::find(verdict.nodes.begin(), verdict.nodes.end(), node) == verdict.nodes.end())
+    verdict.nodes.push_back(node);
+  verdict.evidence.push_back({describe(attempt, exit), node, exit.rank, attempt.started});
+  const std::string& proof = exit.traceback.empty() ? exit.log_tail : exit.traceback;
+  if (!proof.empty()) verdict.evidence.push_back({proof, node, exit.rank, attempt.started});
+}
+
+Verdict nodes_gone(const AttemptRecord& attempt) {
+  Verdict verdict{.cause = CauseClass::kHost, .action = Action::kReplaceNode,
+                  .confidence = Confidence::kHigh};
+  for (const Evidence& fault : attempt.node_faults) {
+    verdict.evidence.push_back(fault);
+    if (std::find(verdict.nodes.begin(), verdict.nodes.end(), fault.node) == verdict.nodes.end())
+      verdict.nodes.push_back(fault.node);
+  }
+  verdict.summary = attempt.node_faults.empty() ? "a node was lost" : attempt.node_faults.front().what;
+  return verdict;
+}
+
+Verdict out_of_memory(const AttemptRecord& attempt, const RankExit& exit) {
+  Verdict verdict{.cause = CauseClass::kOutOfMemory, .action = Action::kRestartRanks,
+                  .confidence = Confidence::kHigh};
+  add_exit(attempt, exit, verdict);
+  verdict.summary = "rank " + std::to_string(exit.rank) + " on " +
+                    to_string(node_of(attempt, exit.rank)) + " ran out of memory";
+  if (exit.memory_peak_bytes != 0) verdict.summary += ": used " + gib(exit.memory_peak_bytes);
+  if (exit.memory_limit_bytes != 0) verdict.summary += ", limit " + gib(exit.memory_limit_bytes);
+  verdict.summary +=
+      "; give it more (memory_limit), a smaller batch or fewer ranks per node";
+  return verdict;
+}
+
+Verdict ended_by_signal(const AttemptRecord& attempt, const RankExit& exit) {
+  // SIGKILL comes from outside the program and says nothing of its cause; the others are most often
+  // the program's own fault but a bad node gives them too. Either way the cheap action comes first.
+  const bool from_outside = exit.signal == SIGKILL || exit.signal == SIGTERM;
+  Verdict verdict{.cause = from_outside ? CauseClass::kUnknown : CauseClass::kApplication,
+                  .action = Action::kRestartRanks, .confidence = Confidence::kLow};
+  add_exit(attempt, exit, verdict);
+  verdict.summary = describe(attempt, exit);
+  if (from_outside)
+    verdict.summary += "; no out-of-memory record and no fault of the node explains it";
+  return verdict;
+}
+
+Verdict raised(const AttemptRecord& attempt, const RankExit& first) {
+  Verdict verdict{.cause = CauseClass::kApplication, .action = Action::kRestartRanks,
+                  .confidence = first.error_type.empty() ? Confidence::kMedium : Confidence::kHigh};
+  verdict.summary = describe(attempt, first);
+  std::size_t same = 0;
+  for (const RankExit& exit : attempt.exits)
+    if (!exit.asked && !exit.clean() && exit.error_type == first.error_type) ++same;
+  if (same > 1) verdict.summary += " (and " + std::to_string(same - 1) + " more ranks alike)";
+  if (first.error_type == "start_failed") verdict.confidence = Confidence::kHigh;
+  add_exit(attempt, first, verdict);
+  return verdict;
+}
+
+Verdict hang(const AttemptRecord& attempt) {
+  Verdict verdict{.cause = CauseClass::kUnknown, .action = Action::kRestartRanks,
+                  .confidence = Confidence::kLow};
+  verdict.ranks = odd_ranks(attempt.stacks);
+  for (const std::uint32_t rank : verdict.ranks) {
+    const NodeId node = node_of(attempt, rank);
+    if (std::find(verdict.nodes.begin(), verdict.nodes.end(), node) == verdict.nodes.end())
+      verdict.nodes.push_back(node);
+  }
+  for (const auto& stacks : attempt.stacks) {
+    std::string text = "rank " + std::to_string(stacks.rank) + " (" + stacks.process_state + ") " +
+                       (stacks.answered ? "is at:\n" : "did not answer the stack dump:\n");
+    verdict.evidence.push_back(
+        {text + stacks.text, node_of(attempt, stacks.rank), stacks.rank, attempt.started});
+  }
+  verdict.summary = "no progress";
+  if (verdict.ranks.empty()) {
+    verdict.summary += "; all ranks are at the same place";
+    return verdict;
+  }
+  verdict.confidence = Confidence::kMedium;
+  verdict.summary += ";";
+  for (const std::uint32_t rank : verdict.ranks)
+    verdict.summary += " rank " + std::to_string(rank) + " on " + to_string(node_of(attempt, rank));
+  verdict.summary += verdict.ranks.size() == 1 ? " is not where the others are"
+                                               : " are not where the others are";
+  return verdict;
+}
+
+}  // namespace
+
+bool is_echo(const RankExit& exit) {
+  const auto mentions = [&](const std::string& text) {
+    return std::any_of(kEchoes.begin(), kEchoes.end(), [&](std::string_view echo) {
+      return text.find(echo) != std::string::npos;
+    });
+  };
+  if (exit.signal != 0) {
+    // A C++ exception out of a collective ends in abort(); the reason is the last thing it printed.
+    return exit.signal == SIGABRT && mentions(exit.log_tail);
+  }
+  if (!exit.error_type.empty()) return mentions(exit.error_message);
+  return mentions(exit.log_tail);
+}
+
+bool condemns_node(const Fault& fault) { return fault.action >= Action::kResetDevice &&
+                                                fault.action <= Action::kReplaceNode; }
+
+Verdict diagnose(const AttemptRecord& attempt) {
+  if (!attempt.nodes_lost.empty() || !attempt.node_faults.empty()) return nodes_gone(attempt);
+
+  const RankExit* by_memory = nullptr;
+  const RankExit* by_signal = nullptr;
+  const RankExit* by_itself = nullptr;
+  const RankExit* echo = nullptr;
+  const auto keep_first = [](const RankExit*& slot, const RankExit& exit) {
+    if (slot == nullptr) slot = &exit;
+  };
+  for (const RankExit& exit : attempt.exits) {
+    if (exit.clean()) continue;
+    // Memory is recorded by the kernel, so it counts even for a rank that we were about to kill.
+    if (exit.out_of_memory || raised_memory_error(exit)) keep_first(by_memory, exit);
+    else if (exit.asked) continue;
+    else if (is_echo(exit)) keep_first(echo, exit);
+    else if (exit.signal != 0) keep_first(by_signal, exit);
+    else keep_first(by_itself, exit);
+  }
+  if (by_memory != nullptr) return out_of_memory(attempt, *by_memory);
+  if (by_signal != nullptr) return ended_by_signal(attempt, *by_signal);
+  if (by_itself != nullptr) return raised(attempt, *by_itself);
+  if (!attempt.stalled.empty()) return hang(attempt);
+  if (!attempt.planned.empty())
+    return {.cause = CauseClass::kScheduling, .action = Action::kRestartRanks,
+            .confidence = Confidence::kHigh, .summary = attempt.planned};
+  Verdict verdict{.cause = CauseClass::kUnknown, .action = Action::kRestartRanks,
+                  .confidence = Confidence::kLow};
+  verdict.summary = "the ranks ended and nothing tells why";
+  if (echo != nullptr) {
+    verdict.cause = CauseClass::kInterconnect;
+    verdict.summary = describe(attempt, *echo) + "; no rank shows a cause of its own";
+    add_exit(attempt, *echo, verdict);
+  }
+  return verdict;
+}
+
+std::vector<std::uint32_t> odd_ranks(
+    const std::vector<agent_message::StacksCollected>& stacks) {
+  std::vector<std::uint32_t> silent, elsewhere;
+  for (const auto& one : stacks)
+    if (!one.answered) silent.push_back(one.rank);
+  if (!silent.empty() && silent.size() < stacks.size()) return silent;
+
+  for (const auto& one : stacks)
+    if (!waits_for_peers(one.text)) elsewhere.push_back(one.rank);
+  if (!elsewhere.empty() && elsewhere.size() < stacks.size()) return elsewhere;
+
+  // All wait, or none does: the minority by innermost frame, if there is a clear majority.
+  std::vector<std::string_view> places;
+  for (const auto& one : stacks) places.push_back(innermost_frame(one.text));
+  for (const std::string_view place : places) {
+    const auto same = std::count(places.begin(), places.end(), place);
+    if (place.empty() || 2 * static_cast<std::size_t>(same) <= places.size()) continue;
+    std::vector<std::uint32_t> odd;
+    for (std::size_t i = 0; i < places.size(); ++i)
+      if (places[i] != place) odd.push_back(stacks[i].rank);
+    return odd;
+  }
+  return {};
+}
+
+}  // namespace holdfast

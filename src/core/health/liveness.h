@@ -1,0 +1,42 @@
+#pragma once
+
+#include <list>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "base/id.h"
+#include "base/time.h"
+
+namespace holdfast {
+
+// Who has not been heard of for too long. A pure machine beside the controller: heartbeats come at
+// 1 Hz and more from every node and decide nothing, so they stay out of the journal; only the
+// silence that this finds becomes an event.
+//
+// Intuition: a queue at a counter. Whoever speaks goes to the back; the one in front has been silent
+// longest, so only the front is ever looked at. O(log nodes) per heartbeat, O(expired) per check.
+class LivenessMonitor {
+ public:
+  explicit LivenessMonitor(Duration silence_max) : silence_max_(silence_max) {}
+
+  // The node spoke at `now`, or gets a fresh start (after a restart of the control plane).
+  void seen(NodeId node, Instant now);
+  // The node is not watched any more.
+  void forget(NodeId node);
+  // Those silent for `silence_max`, which are forgotten with this answer.
+  [[nodiscard]] std::vector<NodeId> take_silent(Instant now);
+  // When take_silent() may have something next; nullopt: nobody is watched.
+  [[nodiscard]] std::optional<Instant> next_deadline() const;
+
+ private:
+  struct Entry {
+    NodeId node;
+    Instant seen;
+  };
+  Duration silence_max_;
+  std::list<Entry> by_silence_;  // longest silent first
+  std::map<NodeId, std::list<Entry>::iterator> entries_;
+};
+
+}  // namespace holdfast

@@ -1,0 +1,107 @@
+#include "core/jobs/progress_monitor.h"
+
+#include <algorithm>
+
+namespace holdfast {
+namespace {
+
+constexpr Duration kRateWindow = seconds(2);
+
+Duration stall_after(const HangPolicy& policy, const RankProgress& progress) {
+  return std::max(policy.stall_min,
+                  nanoseconds(progress.median_step_ns) * std::int64_t{policy.stall_factor});
+}
+
+void measure_rate(ProgressMonitor::RankSample& sample, const RankProgress& progress, Instant now) {
+  if (progress.steps_this_attempt < sample.window_first_step || sample.window_start == Instant{}) {
+    sample.window_start = now;
+    sample.window_first_step = progress.steps_this_attempt;
+    return;
+  }
+  if (now - sample.window_start < kRateWindow) return;
+  sample.window = now - sample.window_start;
+  sample.window_steps = progress.steps_this_attempt - sample.window_first_step;
+  sample.window_start = now;
+  sample.window_first_step = progress.steps_this_attempt;
+}
+
+}  // namespace
+
+std::optional<event::Progressed> ProgressMonitor::seen(const JobRecord& job, NodeId node,
+                                                       const RankProgress& progress, Instant now) {
+  Watch& watch = watches_[job.id];
+  if (watch.attempt != job.attempt.number)
+    watch = Watch{.attempt = job.attempt.number, .policy = job.spec.hang};
+  const bool first_sight = !watch.ranks.contains(progress.rank);
+  RankSample& sample = watch.ranks[progress.rank];
+  if (first_sight || progress.steps_this_attempt != sample.progress.steps_this_attempt)
+    sample.changed_at = now;
+  measure_rate(sample, progress, now);
+  sample.progress = progress;
+
+  bool news = false;
+  if (progress.steps_this_attempt > 0 && !watch.made_step) {
+    watch.made_step = news = true;
+    for (auto& [rank, other] : watch.ranks) other.changed_at = now;
+    watch.check_at = now + watch.policy.stall_min;
+  }
+  if (progress.restored_step && !watch.restored) watch.restored = news = true;
+  if (progress.committed_step && (!watch.committed || *progress.committed_step > *watch.committed)) {
+    watch.committed = progress.committed_step;
+    news = true;
+  }
+  if (progress.checkpoint_failures > watch.failures) {
+    watch.failures = progress.checkpoint_failures;
+    news = true;
+  }
+  if (!news) return std::nullopt;
+  return event::Progressed{job.id, watch.attempt, node, progress};
+}
+
+void ProgressMonitor::ended(JobId job, Attempt attempt, std::uint32_t rank) {
+  const auto found = watches_.find(job);
+  if (found != watches_.end() && found->second.attempt == attempt)
+    found->second.ranks[rank].ended = true;
+}
+
+void ProgressMonitor::forget(JobId job) { watches_.erase(job); }
+
+std::vector<event::RanksStalled> ProgressMonitor::take_stalled(Instant now) {
+  std::vector<event::RanksStalled> found;
+  for (auto& [job, watch] : watches_) {
+    if (!watch.check_at || now < *watch.check_at) continue;
+    event::RanksStalled stalled{job, watch.attempt, {}, {}};
+    std::optional<Instant> next;
+    for (const auto& [rank, sample] : watch.ranks) {
+      if (sample.ended) continue;
+      const Duration limit = stall_after(watch.policy, sample.progress);
+      if (now - sample.changed_at >= limit) {
+        stalled.ranks.push_back(rank);
+        stalled.for_at_least = std::max(stalled.for_at_least, limit);
+      } else if (!next || sample.changed_at + limit < *next) {
+        next = sample.changed_at + limit;
+      }
+    }
+    watch.check_at = next;
+    if (stalled.ranks.empty()) continue;
+    watch.check_at.reset();
+    found.push_back(std::move(stalled));
+  }
+  return found;
+}
+
+std::optional<Instant> ProgressMonitor::next_deadline() const {
+  std::optional<Instant> next;
+  for (const auto& [job, watch] : watches_)
+    if (watch.check_at && (!next || *watch.check_at < *next)) next = watch.check_at;
+  return next;
+}
+
+const std::map<std::uint32_t, ProgressMonitor::RankSample>& ProgressMonitor::samples(
+    JobId job) const {
+  static const std::map<std::uint32_t, RankSample> kNone;
+  const auto found = watches_.find(job);
+  return found == watches_.end() ? kNone : found->second.ranks;
+}
+
+}  // namespace holdfast

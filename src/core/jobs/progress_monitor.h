@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "base/id.h"
+#include "base/time.h"
+#include "model/event.h"
+#include "model/job.h"
+
+namespace holdfast {
+
+// Turns the stream of heartbeats into the few facts that decide something: a rank has restored, made
+// its first step, committed, failed to save; ranks have stopped making steps. Soft state: it is
+// rebuilt from heartbeats after a restart and is not journaled.
+//
+// A rank hangs when it has made no step for max(stall_min, stall_factor x its median step) while it
+// is alive. The clock of a rank starts with the first step of any rank of the attempt: before that
+// nothing tells a hang from a long start.
+class ProgressMonitor {
+ public:
+  struct RankSample {
+    RankProgress progress;
+    Instant changed_at;   // of steps_this_attempt
+    bool ended = false;
+    // The window over which the rate is measured.
+    Instant window_start;
+    std::uint64_t window_first_step = 0;
+    Duration window;      // zero: not measured yet
+    std::uint64_t window_steps = 0;
+  };
+
+  // One rank's page, as a heartbeat brought it. `job` is the controller's record of the job; a
+  // sample of another attempt than its current one must not be passed.
+  // Returns the event to journal, if the sample says something new.
+  std::optional<event::Progressed> seen(const JobRecord& job, NodeId node,
+                                        const RankProgress& progress, Instant now);
+  void ended(JobId job, Attempt attempt, std::uint32_t rank);
+  void forget(JobId job);
+
+  // Hangs found by now; each attempt is reported once.
+  [[nodiscard]] std::vector<event::RanksStalled> take_stalled(Instant now);
+  [[nodiscard]] std::optional<Instant> next_deadline() const;
+
+  // By rank; empty when nothing was heard of the attempt.
+  [[nodiscard]] const std::map<std::uint32_t, RankSample>& samples(JobId job) const;
+
+ private:
+  struct Watch {
+    Attempt attempt;
+    HangPolicy policy;
+    std::map<std::uint32_t, RankSample> ranks;
+    bool made_step = false;
+    bool restored = false;
+    std::optional<std::uint64_t> committed;
+    std::uint64_t failures = 0;
+    std::optional<Instant> check_at;  // nullopt: nothing to check (no step yet, or reported)
+  };
+  std::map<JobId, Watch> watches_;
+};
+
+}  // namespace holdfast

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+
+#include "base/id.h"
+#include "base/result.h"
+#include "io/process.h"
+
+namespace holdfast {
+
+// The embedded machine provider: every node is a real agent process on this machine, in a session
+// and a folder of its own. Agents outlive the control plane: after a restart of it they are found
+// again by pid and start time.
+//
+// One thread: that of the io_context.
+class LocalDriver {
+ public:
+  struct Options {
+    std::string nodes_folder;  // NODES/n3/{agent.pid, agent.log, kernel.log, ...}
+    // The agent's command line; its last argument, added here, is the node's folder.
+    std::vector<std::string> agent_command;
+    std::map<std::string, std::string> environment;
+  };
+  // The machine of a node has ended, or could not be started. Called from the io_context, never
+  // from inside provision() or terminate().
+  using OnGone = std::function<void(NodeId, const std::string& reason)>;
+  // A password with which the new node may join.
+  using MakeToken = std::function<std::string(NodeId)>;
+
+  LocalDriver(asio::io_context& context, Options options, MakeToken make_token, OnGone on_gone);
+
+  // Starts the node's agent, unless it runs already. Idempotent.
+  void provision(NodeId node);
+  // Watches an agent that an earlier control plane started; reports it gone when it is.
+  void adopt(NodeId node);
+  // Ends the agent, and with it its ranks. Reported through OnGone. Idempotent.
+  void terminate(NodeId node);
+  // Lets a frozen node run again (SIGCONT).
+  Result<void> thaw(NodeId node);
+
+ private:
+  void watch(NodeId node, pid_t pid);
+  void report_gone(NodeId node, std::string reason);
+  [[nodiscard]] std::string folder(NodeId node) const;
+  // The agent's pid if it is alive; 0 otherwise.
+  [[nodiscard]] pid_t find_agent(NodeId node) const;
+
+  asio::io_context& context_;
+  const Options options_;
+  const MakeToken make_token_;
+  const OnGone on_gone_;
+  std::map<NodeId, asio::posix::stream_descriptor> watched_;
+};
+
+}  // namespace holdfast

@@ -1,0 +1,29 @@
+#pragma once
+
+// The fields of the messages that are sent and never written down; model/fields.h has the others.
+
+#include "model/fields.h"
+#include "model/link.h"
+
+// In the messages' own namespaces, where HasFields finds them although it was declared before.
+// clang-format off
+namespace holdfast::agent_message {
+HF_FIELDS(Heartbeat, rendezvous_port, job, attempt, progress)
+HF_FIELDS(RankExited, job, attempt, exit)
+HF_FIELDS(AttemptDrained, job, attempt)
+HF_FIELDS(FaultSeen, fault)
+HF_FIELDS(LogChunk, job, attempt, rank, offset, bytes)
+}  // namespace holdfast::agent_message
+
+namespace holdfast::server_message {
+HF_FIELDS(Welcome, heartbeat_interval)
+HF_FIELDS(StartRanks, job, attempt, spec, group_rank, nodes, master_address, master_port)
+HF_FIELDS(StopRanks, job, attempt, grace)
+HF_FIELDS(CollectStacks, job, attempt)
+HF_FIELDS(WarmUp, job, spec)
+HF_FIELDS(ForgetJob, job)
+HF_FIELDS(LogAck, job, attempt, rank, offset)
+HF_FIELDS(Fenced, reason)
+HF_FIELDS(Inject, what, job, rank, signal, line)
+}  // namespace holdfast::server_message
+// clang-format on

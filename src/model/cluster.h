@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/id.h"
+#include "base/time.h"
+#include "model/incident.h"
+#include "model/job.h"
+#include "model/node.h"
+
+namespace holdfast {
+
+// What a person asks for with `holdfast up`.
+struct ClusterSpec {
+  std::string name;
+  std::uint32_t nodes = 1;         // places that jobs may use
+  std::uint32_t spares = 0;        // healthy nodes held in the warm pool
+  std::uint32_t machines_max = 0;  // machines that the provider can give over the cluster's life; 0: no end
+  std::uint32_t breaker_percent = 50;      // of nodes and spares: more bad at once and nothing is cordoned
+  Duration breaker_window = seconds(10);   // what "at once" means
+};
+
+struct Breaker {
+  bool open = false;
+  Instant since;
+  struct Mark {
+    NodeId node;
+    Instant at;
+  };
+  std::vector<Mark> recent;  // nodes that turned bad within the window
+};
+
+// Everything that the control plane must not forget. A value: copied, compared, written as JSON.
+struct ClusterState {
+  ClusterSpec spec;
+  std::uint32_t nodes_made = 0;      // also the last node id given
+  std::uint32_t provisioning_failures = 0;  // in a row; the pool is not refilled after too many
+  std::uint32_t jobs_made = 0;
+  std::uint32_t incidents_made = 0;
+  std::map<NodeId, NodeRecord> nodes;
+  std::map<JobId, JobRecord> jobs;
+  std::map<IncidentId, IncidentRecord> incidents;
+  Breaker breaker;
+};
+
+}  // namespace holdfast

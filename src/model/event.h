@@ -1,0 +1,106 @@
+#pragma once
+
+// The inputs of the control plane's core. Every one of them is journaled before anything that follows
+// from it leaves the process; replaying them gives the same state. What comes often and decides
+// nothing (heartbeats, log lines) is not an input: the monitors in core/ turn it into one of these
+// when it means something.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/id.h"
+#include "base/time.h"
+#include "model/cluster.h"
+#include "model/fault.h"
+#include "model/job_spec.h"
+#include "model/link.h"
+
+namespace holdfast {
+
+enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet };
+template <>
+inline constexpr auto kWords<TimerKind> =
+    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet"});
+
+// A timer belongs to one attempt of one job, so a late one is recognised as stale.
+struct TimerId {
+  TimerKind kind = TimerKind::kDrain;
+  JobId job;
+  Attempt attempt;
+  friend auto operator<=>(const TimerId&, const TimerId&) = default;
+};
+
+namespace event {
+
+struct ClusterMade { ClusterSpec spec; };
+struct ServerStarted {};  // after a restart, once the journal is replayed
+struct NodeJoined { agent_message::Hello hello; };
+struct NodesLost {  // in one event what was noticed at one time: the breaker judges it as a whole
+  std::vector<NodeId> nodes;
+  std::string reason;
+};
+struct NodeFault { NodeId node; Fault fault; };
+struct RanksStarted { NodeId node; agent_message::RanksStarted started; };
+struct RankExited { NodeId node; JobId job; Attempt attempt; RankExit exit; };
+struct AttemptDrained { NodeId node; JobId job; Attempt attempt; };
+struct StacksCollected { NodeId node; agent_message::StacksCollected stacks; };
+// A rank passed a mark that matters: restored, first step, a commit, a failed checkpoint.
+struct Progressed { JobId job; Attempt attempt; NodeId node; RankProgress progress; };
+struct RanksStalled {
+  JobId job;
+  Attempt attempt;
+  std::vector<std::uint32_t> ranks;
+  Duration for_at_least;
+};
+struct TimerFired { TimerId timer; };
+struct JobSubmitted { JobSpec spec; };
+struct JobStopAsked { JobId job; std::string by; };
+struct NodeReplaceAsked { NodeId node; std::string by; };
+struct NodeAddAsked { std::string by; };     // one machine more than the provider was said to have
+struct BreakerCloseAsked { std::string by; };
+struct RendezvousMoved { NodeId node; std::uint16_t port = 0; };  // a node has another free port
+struct DownAsked { std::string by; };        // the whole cluster is given back; `up` makes it anew
+
+}  // namespace event
+
+using Event =
+    std::variant<event::ClusterMade, event::ServerStarted, event::NodeJoined, event::NodesLost,
+                 event::NodeFault, event::RanksStarted, event::RankExited, event::AttemptDrained,
+                 event::StacksCollected, event::Progressed, event::RanksStalled, event::TimerFired,
+                 event::JobSubmitted, event::JobStopAsked, event::NodeReplaceAsked,
+                 event::NodeAddAsked, event::BreakerCloseAsked, event::RendezvousMoved,
+                 event::DownAsked>;
+
+// What the shell must do, in this order.
+namespace effect {
+
+struct Send { NodeId node; ServerMessage message; };
+struct Provision { NodeId node; };   // get a machine that joins under this id
+struct Terminate { NodeId node; };   // give the machine back; it is no member any more
+struct ArmTimer { TimerId timer; Instant at; };  // replaces an earlier one of the same id
+
+// For people: what happened and why. Kept with the event that caused it.
+enum class Severity { kInfo, kWarning, kAlert };
+struct Audit {
+  Severity severity = Severity::kInfo;
+  std::string kind;  // "node.lost", "job.started", ...: stable, dotted
+  std::string text;
+  NodeId node;
+  JobId job;
+  IncidentId incident;
+};
+
+}  // namespace effect
+
+template <>
+inline constexpr auto kWords<effect::Severity> =
+    std::to_array<std::string_view>({"info", "warning", "alert"});
+
+using Effect = std::variant<effect::Send, effect::Provision, effect::Terminate, effect::ArmTimer,
+                            effect::Audit>;
+using Effects = std::vector<Effect>;
+
+}  // namespace holdfast

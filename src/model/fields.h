@@ -1,0 +1,128 @@
+#pragma once
+
+// The fields of every value that is written down: one table for reading, writing and whatever else
+// walks over a value (the tests fill values with it). A field that a struct has and its line here
+// has not does not compile.
+//
+//   struct Archive { template <class T> void operator()(std::string_view name, T& field); };
+//   fields(archive, value);   // calls archive once per field, also for a const value
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <optional>
+#include <string_view>
+#include <type_traits>
+
+#include "model/cluster.h"
+#include "model/enum_text.h"
+#include "model/event.h"
+
+namespace holdfast {
+
+template <class T, class Value>
+concept MaybeConst = std::same_as<std::remove_const_t<T>, Value>;
+
+// HF_EACH_FIELD(a, b, c) is HF_FIELD(a) HF_FIELD(b) HF_FIELD(c), for up to 64 fields.
+#define HF_FIELD(name) archive(#name, value.name);
+#define HF_PARENS ()
+#define HF_EXPAND(...) HF_EXPAND2(HF_EXPAND2(HF_EXPAND2(HF_EXPAND2(__VA_ARGS__))))
+#define HF_EXPAND2(...) HF_EXPAND1(HF_EXPAND1(HF_EXPAND1(HF_EXPAND1(__VA_ARGS__))))
+#define HF_EXPAND1(...) HF_EXPAND0(HF_EXPAND0(HF_EXPAND0(HF_EXPAND0(__VA_ARGS__))))
+#define HF_EXPAND0(...) __VA_ARGS__
+#define HF_FIRST_FIELD(name, ...) HF_FIELD(name) __VA_OPT__(HF_NEXT_FIELD HF_PARENS(__VA_ARGS__))
+#define HF_NEXT_FIELD() HF_FIRST_FIELD
+#define HF_EACH_FIELD(...) HF_EXPAND(HF_FIRST_FIELD(__VA_ARGS__))
+
+// The structured binding is there for its count: it fails to compile when a field is left out.
+#define HF_FIELDS(Type, ...)                                    \
+  template <class Archive>                                      \
+  void fields(Archive& archive, MaybeConst<Type> auto& value) { \
+    [[maybe_unused]] auto& [__VA_ARGS__] = value;               \
+    HF_EACH_FIELD(__VA_ARGS__)                                  \
+  }
+
+// The same for an alternative of Event, with the word that names it in the journal.
+template <class Alternative>
+inline constexpr std::string_view kTag = "";
+#define HF_EVENT(tag, Type, ...)                      \
+  template <>                                         \
+  inline constexpr std::string_view kTag<Type> = tag; \
+  HF_FIELDS(Type, __VA_ARGS__)
+
+// clang-format off
+HF_FIELDS(Fault, kind, code, device, pid, used_bytes, cause, action, line)
+HF_FIELDS(Evidence, what, node, rank, at)
+HF_FIELDS(Verdict, cause, action, confidence, summary, nodes, ranks, evidence)
+
+HF_FIELDS(RankProgress, rank, step, steps_this_attempt, loss, tokens, median_step_ns, restored_step,
+          committed_step, checkpoint_failures, checkpoint_error)
+HF_FIELDS(RankExit, rank, code, signal, asked, error_type, error_message, traceback, log_tail,
+          memory_peak_bytes, memory_limit_bytes, out_of_memory, progress)
+HF_FIELDS(AttemptReport, job, attempt, drained, running, exited)
+HF_FIELDS(agent_message::Hello, node, address, rendezvous_port, pid, cpus, memory_bytes, attempts)
+HF_FIELDS(agent_message::RanksStarted, job, attempt, pids)
+HF_FIELDS(agent_message::StacksCollected, job, attempt, rank, answered, process_state, text)
+
+HF_FIELDS(CheckpointSpec, folder, interval_steps, keep)
+HF_FIELDS(RetryPolicy, attempts_without_progress_max)
+HF_FIELDS(HangPolicy, stall_min, stall_factor)
+HF_FIELDS(JobSpec, name, owner, team, nodes_min, nodes_max, ranks_per_node, command, environment,
+          working_folder, checkpoint, retry, hang, memory_limit_bytes, request_token)
+HF_FIELDS(AttemptRecord, number, started, nodes, ranks_per_node, not_started, not_drained, exits,
+          nodes_lost, node_faults, planned, collecting_stacks, stacks, stalled, made_step, step,
+          restored_step)
+HF_FIELDS(JobRecord, id, spec, state, reason, submitted, ended, not_before, attempt, step_reached,
+          committed_step, attempts_without_progress, out_of_memory_without_progress, hang_suspects,
+          checkpoint_failures, incident, last_verdict, exit_code)
+
+HF_FIELDS(StoryLine, at, text)
+HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_attempt,
+          step_reached, restored_step, steps_lost, story)
+
+HF_FIELDS(NodeRecord, id, state, place, reason, silent, since, address, rendezvous_port, pid,
+          cpus, memory_bytes, job)
+HF_FIELDS(ClusterSpec, name, nodes, spares, machines_max, breaker_percent, breaker_window)
+HF_FIELDS(Breaker::Mark, node, at)
+HF_FIELDS(Breaker, open, since, recent)
+HF_FIELDS(ClusterState, spec, nodes_made, provisioning_failures, jobs_made, incidents_made, nodes,
+          jobs, incidents, breaker)
+
+HF_FIELDS(TimerId, kind, job, attempt)
+HF_EVENT("cluster_made", event::ClusterMade, spec)
+HF_EVENT("node_joined", event::NodeJoined, hello)
+HF_EVENT("nodes_lost", event::NodesLost, nodes, reason)
+HF_EVENT("node_fault", event::NodeFault, node, fault)
+HF_EVENT("ranks_started", event::RanksStarted, node, started)
+HF_EVENT("rank_exited", event::RankExited, node, job, attempt, exit)
+HF_EVENT("attempt_drained", event::AttemptDrained, node, job, attempt)
+HF_EVENT("stacks_collected", event::StacksCollected, node, stacks)
+HF_EVENT("progressed", event::Progressed, job, attempt, node, progress)
+HF_EVENT("ranks_stalled", event::RanksStalled, job, attempt, ranks, for_at_least)
+HF_EVENT("timer_fired", event::TimerFired, timer)
+HF_EVENT("job_submitted", event::JobSubmitted, spec)
+HF_EVENT("job_stop_asked", event::JobStopAsked, job, by)
+HF_EVENT("node_replace_asked", event::NodeReplaceAsked, node, by)
+HF_EVENT("node_add_asked", event::NodeAddAsked, by)
+HF_EVENT("breaker_close_asked", event::BreakerCloseAsked, by)
+HF_EVENT("rendezvous_moved", event::RendezvousMoved, node, port)
+HF_EVENT("down_asked", event::DownAsked, by)
+// clang-format on
+
+template <>
+inline constexpr std::string_view kTag<event::ServerStarted> = "server_started";
+template <class Archive>
+void fields(Archive&, MaybeConst<event::ServerStarted> auto&) {}
+
+using PhaseTimes = decltype(IncidentRecord::phases);
+template <class Archive>
+void fields(Archive& archive, MaybeConst<PhaseTimes> auto& value) {
+  for (std::size_t i = 0; i < value.size(); ++i) archive(word_of(static_cast<Phase>(i)), value[i]);
+}
+
+template <class T>
+concept HasFields = requires(T& value, void (&archive)(...)) {
+  fields(archive, value);
+};
+
+}  // namespace holdfast

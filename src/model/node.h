@@ -1,0 +1,41 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "base/id.h"
+#include "base/time.h"
+#include "model/enum_text.h"
+
+namespace holdfast {
+
+// provisioning -> healthy <-> suspect; healthy|suspect -> cordoned -> replacing -> gone
+enum class NodeState { kProvisioning, kHealthy, kSuspect, kCordoned, kReplacing, kGone };
+template <>
+inline constexpr auto kWords<NodeState> = std::to_array<std::string_view>(
+    {"provisioning", "healthy", "suspect", "cordoned", "replacing", "gone"});
+
+// One machine. Its id is this machine for ever; `place` is the position in the cluster that it
+// fills, which the machine that replaces it takes over.
+struct NodeRecord {
+  NodeId id;
+  NodeState state = NodeState::kProvisioning;
+  std::uint32_t place = 0;  // 1..cluster size; 0: a spare, or no member any more
+  std::string reason;       // why it is in this state
+  bool silent = false;      // suspect because it was not heard of (else: because of a fault)
+  Instant since;            // of the state
+  std::string address;
+  std::uint16_t rendezvous_port = 0;
+  std::int32_t pid = 0;
+  std::uint32_t cpus = 0;
+  std::uint64_t memory_bytes = 0;
+  JobId job;                // none: free
+
+  // A member may get work, now or after a doubt about it is cleared.
+  [[nodiscard]] bool is_live() const {
+    return state == NodeState::kHealthy || state == NodeState::kSuspect;
+  }
+};
+
+}  // namespace holdfast
