@@ -2,8 +2,8 @@
 #
 #   hf_embed(python_files BASE ${PROJECT_SOURCE_DIR}/python FILES ${files})
 #
-# gives ${CMAKE_CURRENT_BINARY_DIR}/python_files.cc with std::span<const EmbeddedFile> python_files()
-# (apps/embedded_file.h), paths relative to BASE. A change of a file runs this again.
+# gives ${CMAKE_CURRENT_BINARY_DIR}/python_files.cc with std::span<const EmbeddedFile>
+# python_files() (apps/embedded_file.h), paths relative to BASE. A change of a file runs this again.
 function(hf_embed name)
   cmake_parse_arguments(EMBED "" "BASE" "FILES" ${ARGN})
   set(entries "")

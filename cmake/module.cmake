@@ -36,3 +36,7 @@ endfunction()
 
 # Designated initializers leave the other members at their defaults on purpose.
 set(HF_WARNINGS -Wall -Wextra -Wpedantic -Werror -Wno-missing-field-initializers)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # False alarms of g++ 12 in std::string and std::variant when it optimizes (GCC bugs 105329, 105593).
+  list(APPEND HF_WARNINGS -Wno-restrict -Wno-maybe-uninitialized)
+endif()

@@ -195,8 +195,10 @@ class File:
             self.found(1, "pragma", "a header without #pragma once", "add it as the first line")
         if self.name.startswith("src/") and self.name.endswith("_test.cc"):
             tested = self.root / self.name[:-len("_test.cc")]
-            if not any(tested.with_suffix(suffix).exists() for suffix in CPP):
-                self.found(1, "test-place", f"no {tested.name}.h or {tested.name}.cc is beside it",
+            beside = [path for path in tested.parent.glob(tested.name + "*")
+                      if path.suffix in CPP and not path.stem.endswith("_test")]
+            if not beside:
+                self.found(1, "test-place", f"no code that starts with {tested.name} is beside it",
                            "name the test after the code it tests and keep the two together")
 
     def check_markdown(self):

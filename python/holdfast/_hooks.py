@@ -81,8 +81,8 @@ def _report(kind, value, trace):
     """Write HOLDFAST_ERROR_FILE, once per exception; never raises."""
     global _reported
     path = os.environ.get("HOLDFAST_ERROR_FILE")
-    if not path or value is _reported:
-        return
+    if not path or value is _reported or kind is KeyboardInterrupt:
+        return  # an interrupt is told by the exit status, which the imports below would change
     _reported = value
     try:
         if _rank_is_another_process():

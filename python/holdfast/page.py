@@ -77,7 +77,8 @@ class ProgressPage:
             whole = memoryview(self._map)
             # Native casts store 8 bytes at once; struct's "<Q" would store them one by one.
             self._u, self._i, self._d = whole.cast("Q"), whole.cast("q"), whole.cast("d")
-            self._u[PID] = self.pid = os.getpid()
+            self._u[PID] = os.getpid()
+            fcntl.flock(file, fcntl.LOCK_UN)  # the mapping keeps a duplicate, and so the lock, open
         if self._u[STEPS] == 0:
             self._d[LOSS] = math.nan
         self._map[0:8] = MAGIC

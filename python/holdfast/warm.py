@@ -197,13 +197,13 @@ def _search_path(old_env):
 
 
 def _fresh_seeds():
-    """Plain Python seeds `random` and numpy's global state from the system; torch's seed is fixed.
-
-    `random` has seen to itself at the fork.
-    """
+    """Global generators start anew in each process, as without the fork; `random` has seen to itself."""
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.default_generator.seed()  # the CPU's; a GPU's has a fixed first seed
     processes = sys.modules.get("multiprocessing.process")
     if processes is not None:
         processes.current_process().authkey = os.urandom(32)
@@ -248,7 +248,7 @@ def _run_script(target, args):
     sys.argv[:] = [target] + args
     main = _new_main()
     if os.path.isdir(target) or _is_archive(target):
-        sys.path[0] = target
+        sys.path[0] = os.path.abspath(target)
         return runpy._run_module_as_main("__main__", False)
     sys.path[0] = os.path.dirname(os.path.realpath(target))
     file = target if os.path.isabs(target) else os.path.join(os.getcwd(), target)

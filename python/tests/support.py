@@ -1,5 +1,7 @@
 """What the tests share: the package on the path, a page's reader, and an agent in small."""
+import atexit
 import ctypes
+import functools
 import json
 import os
 import shutil
@@ -20,6 +22,13 @@ except ImportError:
     torch = None
 
 needs_torch = unittest.skipIf(torch is None, "torch is not installed")
+
+
+def clean_env(**more):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")}
+    env.update(PYTHONPATH=PYTHON_DIR, PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1")
+    env.update(more)
+    return env
 
 
 def become_subreaper():
@@ -52,21 +61,42 @@ class Folder(unittest.TestCase):
         return self.path(name)
 
     def rank_env(self, **more):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")}
-        env.update(PYTHONPATH=PYTHON_DIR, PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1", RANK="0",
-                   HOLDFAST_PROGRESS_PAGE=self.new_page(), HOLDFAST_ERROR_FILE=self.path("error.json"))
-        env.update(more)
-        return env
+        more.setdefault("HOLDFAST_PROGRESS_PAGE", self.new_page())
+        return clean_env(**dict(dict(RANK="0", HOLDFAST_ERROR_FILE=self.path("error.json")), **more))
 
     def cold(self, *command, **more):
         """Run `python3 command` as a cold rank; returns (status, output)."""
         done = subprocess.run([sys.executable, *command], cwd=self.dir, env=self.rank_env(**more),
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, universal_newlines=True, timeout=60)
+                              stderr=subprocess.STDOUT, universal_newlines=True, timeout=120)
         return done.returncode, done.stdout
+
+    def request(self, name, kind="script", args=(), **more):
+        request = dict(start=name, kind=kind, target=name if kind == "module" else name + ".py",
+                       args=list(args), env=self.rank_env(), cwd=self.dir, log=self.path("log"),
+                       parent=os.getpid(), cgroup_procs=[self.path("cgroup.procs"), "/nonexistent/x"])
+        request.update(more)
+        return request
+
+    def start(self, name, *args, **more):
+        """Start a warm rank; returns its pid."""
+        reply = shared_warm().ask(**self.request(name, *args, **more))
+        self.assertEqual(reply.get("started"), name, reply)
+        return reply["pid"]
+
+    def warm(self, name, *args, **more):
+        """Run a warm rank; (status, output) as cold() gives them."""
+        if os.path.exists(self.path("log")):
+            os.unlink(self.path("log"))
+        return reap(self.start(name, *args, **more)), self.read("log")
 
     def error(self):
         return json.loads(self.read("error.json"))
+
+
+def reap(pid):
+    """A rank's exit status. Fails unless the rank is our own child."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def read_page(path):
@@ -89,7 +119,7 @@ class Warm:
 
     def __init__(self, env):
         self.socket, theirs = socket.socketpair()
-        self.socket.settimeout(20)
+        self.socket.settimeout(120)
         env = dict(env, HOLDFAST_WARM_FD=str(theirs.fileno()))
         self.process = subprocess.Popen([sys.executable, "-m", "holdfast.warm"], env=env, cwd="/",
                                         pass_fds=[theirs.fileno()])
@@ -108,3 +138,12 @@ class Warm:
         self.lines.close()
         self.socket.close()
         return self.process.wait(60)
+
+
+@functools.lru_cache(None)
+def shared_warm():
+    """One warm process for all tests: torch is imported once."""
+    become_subreaper()
+    warm = Warm(clean_env())
+    atexit.register(warm.close)
+    return warm

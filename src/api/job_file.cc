@@ -54,7 +54,7 @@ class TreeBuilder {
   explicit TreeBuilder(std::string file) : file_(std::move(file)) {}
 
   Result<Value> build(const YAML::Node& node, int depth = 0) {
-    const int line = node.Mark().is_null() ? 0 : node.Mark().line + 1;
+    const int line = node.Mark().is_null() ? 1 : node.Mark().line + 1;
     HF_TRY_VOID(count(line, depth));
     Value value;
     value.line = line;
@@ -74,7 +74,8 @@ class TreeBuilder {
         if (!field.first.IsScalar())
           return at(line, "a key is not a word; write `key: value` pairs");
         HF_TRY(Value child, build(field.second, depth + 1));
-        if (child.line == 0) child.line = field.first.Mark().line + 1;
+        // The parser places what is missing where the next thing begins.
+        if (child.kind == Value::Kind::kNothing) child.line = field.first.Mark().line + 1;
         value.fields.emplace_back(field.first.Scalar(), std::move(child));
       }
     }

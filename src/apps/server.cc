@@ -16,6 +16,7 @@
 #include "apps/control_loop.h"
 #include "apps/rank_logs.h"
 #include "apps/rest_views.h"
+#include "apps/version.h"
 #include "drivers/local.h"
 #include "io/certificates.h"
 #include "io/files.h"
@@ -43,6 +44,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   Result<void> start();
   void run() { loop_->run(); }
   void stop();
+  [[nodiscard]] int exit_status() const { return exit_status_; }
 
   // ControlLoop::World
   void send(NodeId node, const ServerMessage& message) override;
@@ -50,7 +52,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   void terminate(NodeId node) override { driver_->terminate(node); }
 
   // LinkServer::Listener, on gRPC's threads
-  Result<Joined> on_join(std::string_view token, std::string_view csr_pem) override;
+  Result<LinkServer::Joined> on_join(std::string_view token, std::string_view csr_pem) override;
   void on_message(NodeId node, std::uint64_t stream, AgentMessage message) override;
   void on_disconnected(NodeId node, std::uint64_t stream) override;
 
@@ -75,6 +77,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   std::unique_ptr<RankLogs> logs_;
   std::unique_ptr<asio::signal_set> signals_;
   std::map<NodeId, std::uint64_t> streams_;  // the newest of each node
+  int exit_status_ = 0;
   // Last: these have threads that call into the rest.
   std::unique_ptr<LinkServer> link_;
   std::unique_ptr<HttpServer> http_;
@@ -83,7 +86,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
 Result<void> Server::start() {
   HF_TRY(lock_, StateLock::take(state_));
   HF_TRY(ca_, ClusterCa::load(state_ + "/ca"));
-  HF_TRY(journal_, Journal::open(state_, config_.uuid, HOLDFAST_VERSION));
+  HF_TRY(journal_, Journal::open(state_, config_.uuid, std::string(kVersion)));
   HF_TRY(loop_, ControlLoop::recover(*journal_, *this));
   logs_ = std::make_unique<RankLogs>(state_ + "/jobs");
   driver_ = std::make_unique<LocalDriver>(
@@ -92,7 +95,7 @@ Result<void> Server::start() {
           .nodes_folder = state_ + "/nodes",
           .agent_command = {"/proc/self/exe", "agent", "--server",
                             config_.host + ":" + std::to_string(config_.link_port), "--ca",
-                            state_ + "/ca/ca.crt", "--cluster", config_.spec.name, "--folder"},
+                            state_ + "/ca/ca.crt", "--cluster", config_.uuid, "--folder"},
           .environment = agent_environment()},
       [this](NodeId node) {
         return make_join_token(*ca_, node, WallTime{wall_now().ns + kTokenLifetime.ns});
@@ -103,7 +106,9 @@ Result<void> Server::start() {
   HF_TRY_VOID(start_network());
   signals_ = std::make_unique<asio::signal_set>(loop_->context(), SIGTERM, SIGINT);
   signals_->async_wait([this](const asio::error_code& error, int) {
-    if (!error) loop_->stop();  // a restart, not the end: agents and ranks stay
+    if (error) return;
+    exit_status_ = 128 + SIGTERM;  // a restart, not the end: agents and ranks stay
+    loop_->stop();
   });
   bool nobody = true;
   for (const auto& [id, node] : loop_->controller().state().nodes) {
@@ -119,8 +124,8 @@ Result<void> Server::start_network() {
   const WallTime now = wall_now();
   HF_TRY(const Credentials credentials,
          ca_->issue("server", Role::kServer, {config_.host}, kAgentCertificateLifetime, now));
-  HF_TRY_VOID(write_private_file(state_ + "/ca/server.crt", credentials.certificate_pem));
-  HF_TRY_VOID(write_private_file(state_ + "/ca/server.key", credentials.key_pem));
+  HF_TRY_VOID(write_file_atomic(state_ + "/ca/server.crt", credentials.certificate_pem, 0600));
+  HF_TRY_VOID(write_file_atomic(state_ + "/ca/server.key", credentials.key_pem, 0600));
   HF_TRY(link_, LinkServer::start({.host = config_.host,
                                    .port = config_.link_port,
                                    .ca_pem = ca_->certificate_pem(),
@@ -173,7 +178,7 @@ void Server::provision(NodeId node) {
   });
 }
 
-Result<LinkServer::Listener::Joined> Server::on_join(std::string_view token,
+Result<LinkServer::Joined> Server::on_join(std::string_view token,
                                                      std::string_view csr_pem) {
   const WallTime now = wall_now();
   HF_TRY(const NodeId node, verify_join_token(*ca_, token, now));
@@ -187,7 +192,7 @@ Result<LinkServer::Listener::Joined> Server::on_join(std::string_view token,
                                              " has joined before, or is no member any more; a new "
                                              "machine gets a token of its own"};
   HF_TRY(std::string certificate, ca_->sign(csr_pem, node, kAgentCertificateLifetime, now));
-  return Joined{node, std::move(certificate)};
+  return LinkServer::Joined{node, std::move(certificate)};
 }
 
 void Server::on_message(NodeId node, std::uint64_t stream, AgentMessage message) {
@@ -360,7 +365,7 @@ Result<int> serve(const std::string& state) {
   HF_TRY_VOID(server.start());
   server.run();
   server.stop();
-  return 0;
+  return server.exit_status();
 }
 
 }  // namespace holdfast

@@ -267,6 +267,20 @@ TEST_F(Journals, ATruncatedFileIsRefusedAtEveryLength) {
   EXPECT_EQ(open()->recover()->tail.size(), 20u);
 }
 
+TEST_F(Journals, ADamagedPageIsFoundAtOpen) {
+  {
+    const std::vector<Journal::Note> notes(1000, note("x"));
+    ASSERT_TRUE(open()->append({}, notes).ok());
+  }
+  const std::string whole = *read_file(path("journal.db"), 1 << 20);
+  for (std::size_t page = 4096; page < whole.size(); page += 4096) {
+    std::string damaged = whole;
+    damaged.replace(page, 4096, 4096, '\0');
+    ASSERT_TRUE(write_file_atomic(path("journal.db"), damaged, 0600).ok());
+    ASSERT_EQ(refused().code, Errc::kStateCorrupt) << "page at " << page;
+  }
+}
+
 TEST_F(Journals, ACrashWhileItIsMadeLeavesNothingInTheWay) {
   ASSERT_TRUE(write_file_atomic(path("journal.db.new"), "half", 0600).ok());
   EXPECT_TRUE(open());

@@ -53,7 +53,7 @@ class LinkClient {
 
  private:
   class Connector;
-  std::shared_ptr<Connector> connector_;
+  std::unique_ptr<Connector> connector_;
 };
 
 struct JoinResult {

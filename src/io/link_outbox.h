@@ -27,16 +27,12 @@ class LinkOutbox {
     bytes_ -= queue_.front().ByteSizeLong();
     queue_.pop_front();
   }
-  // All but the first, which may be on its way.
-  void keep_first() {
-    while (queue_.size() > 1) {
+  // The first may be on its way.
+  void drop_all_but(std::size_t first) {
+    while (queue_.size() > first) {
       bytes_ -= queue_.back().ByteSizeLong();
       queue_.pop_back();
     }
-  }
-  void clear() {
-    queue_.clear();
-    bytes_ = 0;
   }
 
  private:

@@ -74,8 +74,7 @@ Result<void> try_to_bind(const std::string& host, std::uint16_t port) {
   hints.ai_flags = AI_PASSIVE;
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  if (const int number =
-          ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
+  if (const int number = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
       number != 0) {
     return Error{Errc::kIo, "cannot listen on " + where + ": " + ::gai_strerror(number) +
                                 "; give an address of this machine"};
@@ -87,9 +86,10 @@ Result<void> try_to_bind(const std::string& host, std::uint16_t port) {
   if (::bind(fd.get(), found->ai_addr, found->ai_addrlen) == 0 && ::listen(fd.get(), 1) == 0)
     return {};
   if (errno == EADDRINUSE) {
-    return Error{Errc::kPortInUse, "cannot listen on " + where +
-                                       ": the port is in use; stop the program that has it (ss -ltnp "
-                                       "shows it) or choose another port"};
+    return Error{Errc::kPortInUse,
+                 "cannot listen on " + where +
+                     ": the port is in use; stop the program that has it (ss -ltnp "
+                     "shows it) or choose another port"};
   }
   return os_error("cannot listen on", where, errno);
 }
@@ -106,18 +106,24 @@ class LinkServer::Service final : public wire::Link::CallbackService {
   [[nodiscard]] std::uint16_t port() const { return static_cast<std::uint16_t>(port_); }
 
   grpc::ServerUnaryReactor* Join(grpc::CallbackServerContext* context,
-                                 const wire::JoinRequest* request,
-                                 wire::JoinReply* reply) override;
+                                 const wire::JoinRequest* request, wire::JoinReply* reply) override;
   AgentStream* Stream(grpc::CallbackServerContext* context) override;
 
-  class Connection;
-  // The node's newest connection, if it has the number, where one is given.
-  std::shared_ptr<Connection> find(NodeId node, std::optional<std::uint64_t> number);
+  // To the node's newest stream, if it has the number, where one is given.
+  bool send(NodeId node, std::optional<std::uint64_t> number, const ServerMessage& message);
+  void close(NodeId node, std::uint64_t number);
 
  private:
+  class Connection;
+  struct Newest {
+    std::uint64_t number = 0;
+    std::shared_ptr<Connection> connection;
+  };
+
+  std::shared_ptr<Connection> find(NodeId node, std::optional<std::uint64_t> number);
   // Makes it the node's newest. 0 when the server is going down, else its number.
   std::uint64_t admit(NodeId node, const std::shared_ptr<Connection>& connection);
-  void remove(NodeId node, const Connection& connection);
+  void remove(NodeId node, std::uint64_t number);
   void connection_done();
 
   const std::string cluster_;
@@ -127,7 +133,7 @@ class LinkServer::Service final : public wire::Link::CallbackService {
 
   std::mutex mutex_;
   std::condition_variable all_done_;
-  std::map<NodeId, std::shared_ptr<Connection>> newest_;
+  std::map<NodeId, Newest> newest_;
   std::uint64_t last_number_ = 0;
   std::size_t live_ = 0;  // connections that gRPC has not let go of
   bool stopping_ = false;
@@ -139,7 +145,8 @@ class LinkServer::Service::Connection final : public AgentStream {
   static Connection* start(Service& service, grpc::CallbackServerContext& context, NodeId node) {
     auto connection = std::shared_ptr<Connection>(new Connection(service, context, node));
     connection->self_ = connection;
-    connection->StartSendInitialMetadata();  // tells the agent that it is let in
+    context.AddInitialMetadata(kLinkAcceptedKey, "1");
+    connection->StartSendInitialMetadata();
     connection->StartRead(&connection->incoming_);
     return connection.get();
   }
@@ -161,8 +168,6 @@ class LinkServer::Service::Connection final : public AgentStream {
     const std::lock_guard lock(mutex_);
     end_locked(reason, when);
   }
-
-  [[nodiscard]] std::uint64_t number() const { return number_; }
 
  private:
   Connection(Service& service, grpc::CallbackServerContext& context, NodeId node)
@@ -188,7 +193,7 @@ class LinkServer::Service::Connection final : public AgentStream {
   void OnDone() override {
     const auto self = std::move(self_);  // lives until the end of this
     if (number_ != 0) {
-      service_.remove(node_, *this);
+      service_.remove(node_, number_);
       service_.listener_.on_disconnected(node_, number_);
     }
     service_.connection_done();
@@ -211,10 +216,9 @@ class LinkServer::Service::Connection final : public AgentStream {
 
   void end_locked(const Error& reason, When when) {
     if (when == kAtOnce) {
-      outbox_.keep_first();
-      if (!writing_) outbox_.clear();
-      // A write can wait for ever for a peer that does not read.
-      if (writing_) context_.TryCancel();
+      outbox_.drop_all_but(writing_ ? 1 : 0);
+      if (writing_)
+        context_.TryCancel();  // else it can wait for ever for a peer that does not read
     }
     if (ending_) return;
     ending_ = to_status(reason);
@@ -237,7 +241,7 @@ class LinkServer::Service::Connection final : public AgentStream {
   const NodeId node_;
   std::shared_ptr<Connection> self_;
   wire::AgentEnvelope incoming_;
-  std::uint64_t number_ = 0;  // 0 until its Hello; set before others see the connection
+  std::uint64_t number_ = 0;  // 0 until its Hello; only for gRPC's calls, which are in order
 
   std::mutex mutex_;
   LinkOutbox<wire::ServerEnvelope> outbox_;
@@ -247,15 +251,14 @@ class LinkServer::Service::Connection final : public AgentStream {
 };
 
 LinkServer::Service::~Service() {
-  std::map<NodeId, std::shared_ptr<Connection>> connections;
+  std::map<NodeId, Newest> newest;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
-    connections = newest_;
+    newest = newest_;
   }
-  for (const auto& [node, connection] : connections)
-    connection->end({Errc::kUnavailable, "the server is going down"}, Connection::kWhenSent);
-  connections.clear();
+  for (const auto& [node, entry] : newest)
+    entry.connection->end({Errc::kUnavailable, "the server is going down"}, Connection::kWhenSent);
   if (server_ == nullptr) return;
   server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
   std::unique_lock lock(mutex_);
@@ -280,9 +283,10 @@ Result<void> LinkServer::Service::listen(const Options& options) {
   server_ = builder.BuildAndStart();
   if (server_ != nullptr) return {};
   HF_TRY_VOID(try_to_bind(options.host, options.port));
-  return Error{Errc::kInvalidField,
-               "the server's certificate, its key and the CA's certificate are not usable together; "
-               "issue new ones"};
+  return Error{
+      Errc::kInvalidField,
+      "the server's certificate, its key and the CA's certificate are not usable together; "
+      "issue new ones"};
 }
 
 grpc::ServerUnaryReactor* LinkServer::Service::Join(grpc::CallbackServerContext* context,
@@ -312,31 +316,45 @@ std::shared_ptr<LinkServer::Service::Connection> LinkServer::Service::find(
     NodeId node, std::optional<std::uint64_t> number) {
   const std::lock_guard lock(mutex_);
   const auto found = newest_.find(node);
-  if (found == newest_.end()) return nullptr;
-  return !number || found->second->number() == *number ? found->second : nullptr;
+  if (found == newest_.end() || (number && found->second.number != *number)) return nullptr;
+  return found->second.connection;
+}
+
+bool LinkServer::Service::send(NodeId node, std::optional<std::uint64_t> number,
+                               const ServerMessage& message) {
+  const auto connection = find(node, number);
+  if (connection == nullptr) return false;
+  auto envelope = to_wire(message);
+  return envelope.ByteSizeLong() <= kLinkMessageBytesMax && connection->send(std::move(envelope));
+}
+
+void LinkServer::Service::close(NodeId node, std::uint64_t number) {
+  if (const auto connection = find(node, number)) {
+    connection->end({Errc::kUnavailable, "the server closed the stream"}, Connection::kWhenSent);
+  }
 }
 
 std::uint64_t LinkServer::Service::admit(NodeId node,
                                          const std::shared_ptr<Connection>& connection) {
-  std::shared_ptr<Connection> older = connection;
+  Newest entry{0, connection};
   std::uint64_t number = 0;
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return 0;
-    std::swap(newest_[node], older);
-    number = ++last_number_;
+    entry.number = number = ++last_number_;
+    std::swap(newest_[node], entry);
   }
-  if (older != nullptr) {
-    older->end({Errc::kUnavailable, to_string(node) + " has opened another stream"},
-               Connection::kAtOnce);
+  if (entry.connection != nullptr) {
+    entry.connection->end({Errc::kUnavailable, to_string(node) + " has opened another stream"},
+                          Connection::kAtOnce);
   }
   return number;
 }
 
-void LinkServer::Service::remove(NodeId node, const Connection& connection) {
+void LinkServer::Service::remove(NodeId node, std::uint64_t number) {
   const std::lock_guard lock(mutex_);
   const auto found = newest_.find(node);
-  if (found != newest_.end() && found->second.get() == &connection) newest_.erase(found);
+  if (found != newest_.end() && found->second.number == number) newest_.erase(found);
 }
 
 void LinkServer::Service::connection_done() {
@@ -359,28 +377,20 @@ Result<std::unique_ptr<LinkServer>> LinkServer::start(const Options& options, Li
   return std::unique_ptr<LinkServer>(new LinkServer(std::move(service)));
 }
 
-std::uint16_t LinkServer::port() const { return service_->port(); }
+std::uint16_t LinkServer::port() const {
+  return service_->port();
+}
 
 bool LinkServer::send(NodeId node, const ServerMessage& message) {
-  return send(node, std::nullopt, message);
+  return service_->send(node, std::nullopt, message);
 }
 
 bool LinkServer::send_to(NodeId node, std::uint64_t stream, const ServerMessage& message) {
-  return send(node, stream, message);
-}
-
-bool LinkServer::send(NodeId node, std::optional<std::uint64_t> stream,
-                      const ServerMessage& message) {
-  const auto connection = service_->find(node, stream);
-  if (connection == nullptr) return false;
-  auto envelope = to_wire(message);
-  return envelope.ByteSizeLong() <= kLinkMessageBytesMax && connection->send(std::move(envelope));
+  return service_->send(node, stream, message);
 }
 
 void LinkServer::close(NodeId node, std::uint64_t stream) {
-  if (const auto connection = service_->find(node, stream))
-    connection->end({Errc::kUnavailable, "the server closed the stream"},
-                    Service::Connection::kWhenSent);
+  service_->close(node, stream);
 }
 
 }  // namespace holdfast

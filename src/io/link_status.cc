@@ -38,7 +38,7 @@ Error from_status(const grpc::Status& status) {
 #undef HF_ERRC_FROM_CODE
   if (status.ok()) return {Errc::kUnavailable, "the server ended the stream"};
   return {status.error_code() == grpc::StatusCode::UNAUTHENTICATED ? Errc::kUnauthenticated
-                                                                    : Errc::kUnavailable,
+                                                                   : Errc::kUnavailable,
           status.error_message()};
 }
 

@@ -263,21 +263,43 @@ Result<void> become_subreaper() {
   return {};
 }
 
+namespace {
+
+std::optional<Reaped> wait_for_any(int options) {
+  int status = 0;
+  rusage usage{};
+  pid_t pid = 0;
+  do {
+    pid = ::wait4(-1, &status, options, &usage);
+  } while (pid < 0 && errno == EINTR);
+  if (pid <= 0) return std::nullopt;
+  Reaped one{pid, {}, static_cast<std::uint64_t>(usage.ru_maxrss) * 1024};
+  if (WIFSIGNALED(status))
+    one.status.signal = WTERMSIG(status);
+  else
+    one.status.code = WEXITSTATUS(status);
+  return one;
+}
+
+}  // namespace
+
 std::vector<Reaped> reap() {
   std::vector<Reaped> ended;
-  for (;;) {
-    int status = 0;
-    rusage usage{};
-    const pid_t pid = ::wait4(-1, &status, WNOHANG, &usage);
-    if (pid < 0 && errno == EINTR) continue;
-    if (pid <= 0) return ended;
-    Reaped one{pid, {}, static_cast<std::uint64_t>(usage.ru_maxrss) * 1024};
-    if (WIFSIGNALED(status))
-      one.status.signal = WTERMSIG(status);
-    else
-      one.status.code = WEXITSTATUS(status);
-    ended.push_back(one);
+  while (const auto one = wait_for_any(WNOHANG)) ended.push_back(*one);
+  return ended;
+}
+
+std::optional<Reaped> wait_for_child() { return wait_for_any(0); }
+
+std::map<std::string, std::string> own_environment() {
+  std::map<std::string, std::string> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view pair(*entry);
+    const auto equals = pair.find('=');
+    if (equals != std::string_view::npos)
+      environment[std::string(pair.substr(0, equals))] = pair.substr(equals + 1);
   }
+  return environment;
 }
 
 std::string process_state(pid_t pid) {

@@ -15,6 +15,9 @@
 
 namespace holdfast {
 
+// This process's own environment.
+[[nodiscard]] std::map<std::string, std::string> own_environment();
+
 struct SpawnSpec {
   std::vector<std::string> argv;                   // argv[0] is looked up on environment's PATH
   std::map<std::string, std::string> environment;  // all of it: nothing is inherited
@@ -47,6 +50,9 @@ struct Reaped {
 };
 // All children that have ended; does not wait.
 [[nodiscard]] std::vector<Reaped> reap();
+
+// Waits until a child ends; nullopt: there is none.
+[[nodiscard]] std::optional<Reaped> wait_for_child();
 
 // "T (stopped)"; empty: no such process.
 [[nodiscard]] std::string process_state(pid_t pid);

@@ -38,24 +38,6 @@ std::optional<std::uint64_t> optional_step(const Page& page, std::size_t offset)
   return raw == 0 ? std::nullopt : std::optional(raw - 1);
 }
 
-// Zeros where the file does not reach.
-Page load(int fd) {
-  Page page{};
-  [[maybe_unused]] const ssize_t ignored = ::pread(fd, page.data(), page.size(), 0);
-  return page;
-}
-
-// Loaded while the writer was between two steps: the same twice.
-Page load_stable(int fd) {
-  Page page = load(fd);
-  for (int attempt = 0; attempt < 4; ++attempt) {
-    const Page again = load(fd);
-    if (again == page) break;
-    page = again;
-  }
-  return page;
-}
-
 }  // namespace
 
 Result<ProgressPage> ProgressPage::create(const std::string& path, std::uint32_t rank) {
@@ -68,7 +50,8 @@ Result<ProgressPage> ProgressPage::create(const std::string& path, std::uint32_t
 }
 
 ProgressPage::Reading ProgressPage::read() const {
-  const Page page = load_stable(fd_.get());
+  Page page{};  // zeros where the file does not reach
+  [[maybe_unused]] const ssize_t ignored = ::pread(fd_.get(), page.data(), page.size(), 0);
   Reading reading;
   reading.progress.rank = rank_;
   if (std::string_view(page.data(), kMagic.size()) != kMagic) return reading;

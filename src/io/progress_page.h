@@ -33,7 +33,8 @@ class ProgressPage {
   // goes.
   static Result<ProgressPage> create(const std::string& path, std::uint32_t rank);
 
-  // About 2 us. A page that cannot be read is an empty one.
+  // About 1 us. A step that is made meanwhile may show in parts; the next read has it whole. A page
+  // that cannot be read is an empty one.
   [[nodiscard]] Reading read() const;
 
  private:

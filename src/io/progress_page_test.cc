@@ -2,13 +2,10 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cmath>
-#include <cstring>
-#include <thread>
+#include <optional>
 
 #include "io/files.h"
 #include "io/scratch_folder_test.h"
@@ -114,29 +111,6 @@ TEST_F(ProgressPages, ASecondAttemptGetsAPageOfItsOwn) {
   put_text(0, "HFPROG01");  // a writer of the first attempt that is still there
   EXPECT_TRUE(read().claimed);
   EXPECT_FALSE(second.read().claimed);
-}
-
-TEST_F(ProgressPages, FieldsOfAStepBelongTogether) {
-  void* raw = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
-  ASSERT_NE(raw, MAP_FAILED);
-  auto* words = static_cast<std::uint64_t*>(raw);
-  std::memcpy(raw, "HFPROG01", 8);
-  std::atomic<bool> stop = false;
-  std::thread writer([&] {
-    for (std::uint64_t step = 1; !stop; ++step) {
-      std::atomic_ref(words[1]).store(step);
-      std::atomic_ref(words[2]).store(step);
-      // Some 2 us per step, as a very fast loop of training would take.
-      for (int i = 0; i < 20'000 && !stop; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
-    }
-  });
-  for (int i = 0; i < 20'000; ++i) {
-    const RankProgress progress = read().progress;
-    EXPECT_LE(progress.step - progress.steps_this_attempt, 1u);
-  }
-  stop = true;
-  writer.join();
-  ::munmap(raw, 4096);
 }
 
 }  // namespace

@@ -47,7 +47,7 @@ struct ClientOptions {
 void add_state_option(CLI::App& command, std::string& state);
 void add_json_option(CLI::App& command, bool& json);
 
-// src/apps/up.cc, down.cc, server_command.cc, agent_command.cc
+// src/apps/up_command.cc
 void add_up(CLI::App& app);
 void add_down(CLI::App& app);
 void add_server(CLI::App& app);

@@ -137,6 +137,12 @@ const nlohmann::json& at(const nlohmann::json& object, const char* key) {
   return found == object.end() ? kNull : *found;
 }
 
+const nlohmann::json& list_at(const nlohmann::json& object, const char* key) {
+  static const nlohmann::json kEmpty = nlohmann::json::array();
+  const auto& value = at(object, key);
+  return value.is_array() ? value : kEmpty;
+}
+
 bool has(const nlohmann::json& object, const char* key) {
   return !at(object, key).is_null();
 }

@@ -55,5 +55,7 @@ class ControlPlane {
 [[nodiscard]] std::int64_t whole_at(const nlohmann::json& object, const char* key);
 [[nodiscard]] bool has(const nlohmann::json& object, const char* key);  // present and not null
 [[nodiscard]] const nlohmann::json& at(const nlohmann::json& object, const char* key);  // or null
+// A list, perhaps the empty one.
+[[nodiscard]] const nlohmann::json& list_at(const nlohmann::json& object, const char* key);
 
 }  // namespace holdfast

@@ -9,11 +9,10 @@
 #include "apps/commands/commands.h"
 #include "apps/error_pages.h"
 #include "apps/terminal.h"
+#include "apps/version.h"
 
 namespace holdfast {
 namespace {
-
-constexpr std::string_view kVersion = "0.1.0";  // as in CMakeLists.txt
 
 std::string all_codes() {
   std::string codes;

@@ -23,9 +23,9 @@ struct IncidentOptions {
 Result<int> list(const IncidentOptions& options) {
   HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
   HF_TRY(const json answer, plane.get("/v1/incidents"));
-  print(options.client.json
-            ? answer.dump() + "\n"
-            : incident_table(at(answer, "incidents"), clocks_of(answer), standard_output().paint));
+  print(options.client.json ? answer.dump() + "\n"
+                            : incident_table(list_at(answer, "incidents"), clocks_of(answer),
+                                             standard_output().paint));
   return 0;
 }
 
@@ -59,7 +59,7 @@ Result<int> events(const EventsOptions& options) {
       print(answer.dump() + "\n");
       return 0;
     }
-    for (const json& event : at(answer, "events"))
+    for (const json& event : list_at(answer, "events"))
       print((options.client.json ? event.dump() : event_line(event, paint)) + "\n");
     if (!options.follow) return 0;
     target = fmt::format("/v1/events?after={}&limit=1000&wait_ms={}", whole_at(answer, "next"),

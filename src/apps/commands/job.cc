@@ -51,7 +51,7 @@ Result<int> list(const JobOptions& options) {
   HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
   HF_TRY(const json answer, plane.get("/v1/jobs"));
   print(options.client.json ? answer.dump() + "\n"
-                            : job_table(at(answer, "jobs"), standard_output().paint));
+                            : job_table(list_at(answer, "jobs"), standard_output().paint));
   return 0;
 }
 

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 
@@ -68,7 +67,7 @@ class JobFollower {
     }
     HF_TRY_VOID(read_events());
     if (!live_view_) return {};
-    for (const json& rank : at(live_.job, "ranks")) {
+    for (const json& rank : list_at(live_.job, "ranks")) {
       auto& speeds = live_.speeds[whole_at(rank, "rank")];
       const json& speed = at(rank, "steps_per_s");
       speeds.push_back(speed.is_number() ? speed.get<double>() : 0);
@@ -78,9 +77,11 @@ class JobFollower {
       HF_TRY(live_.status, plane_.get("/v1/status"));
       status_read_ = Clock::now();
     }
-    if (!incidents_.empty() && (text_at(live_.incident, "id") != incidents_.back() ||
-                                text_at(live_.incident, "state") == "open")) {
-      HF_TRY(live_.incident, plane_.get("/v1/incidents/" + incidents_.back()));
+    const json& incidents = list_at(live_.job, "incidents");
+    if (incidents.empty()) return {};
+    const std::string newest = incidents.back().get<std::string>();
+    if (text_at(live_.incident, "id") != newest || text_at(live_.incident, "state") == "open") {
+      HF_TRY(live_.incident, plane_.get("/v1/incidents/" + newest));
     }
     return {};
   }
@@ -90,7 +91,7 @@ class JobFollower {
       HF_TRY(const json answer,
              plane_.get(after_ < 0 ? "/v1/events?limit=100"
                                    : fmt::format("/v1/events?after={}&limit=1000", after_)));
-      const json& events = at(answer, "events");
+      const json& events = list_at(answer, "events");
       for (const json& event : events)
         if (concerns_us(event)) take(event);
       const std::int64_t next = whole_at(answer, "next");
@@ -106,10 +107,6 @@ class JobFollower {
   }
 
   void take(const json& event) {
-    const std::string incident = text_at(event, "incident");
-    if (!incident.empty() && text_at(event, "job") == id_ &&
-        std::ranges::find(incidents_, incident) == incidents_.end())
-      incidents_.push_back(incident);
     if (style_ == FollowStyle::kJsonLines) return print(event.dump() + "\n");
     if (!live_view_) return say(event_line(event, Paint{}));
     live_.events.push_back(event);
@@ -149,8 +146,8 @@ class JobFollower {
 
   Result<json> fetch_incidents() {
     json all = json::array();
-    for (const std::string& id : incidents_) {
-      HF_TRY(json incident, plane_.get("/v1/incidents/" + id));
+    for (const json& id : list_at(live_.job, "incidents")) {
+      HF_TRY(json incident, plane_.get("/v1/incidents/" + id.get<std::string>()));
       all.push_back(std::move(incident));
     }
     return all;
@@ -167,7 +164,6 @@ class JobFollower {
   std::optional<LiveArea> area_;
   LiveJob live_;
   Clock::time_point status_read_;
-  std::vector<std::string> incidents_;
   FollowOutcome outcome_;
 };
 

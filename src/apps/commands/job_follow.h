@@ -17,7 +17,7 @@ enum class FollowStyle {
 
 struct FollowOutcome {
   nlohmann::json job;        // as last seen
-  nlohmann::json incidents;  // its incidents while it was followed, in order
+  nlohmann::json incidents;  // all of the job's, in order
   bool detached = false;     // the person has left; the job goes on
   bool asked_to_stop = false;
 };

@@ -23,7 +23,7 @@ Result<int> list(const NodeOptions& options) {
   HF_TRY(const json answer, plane.get("/v1/nodes"));
   print(options.client.json
             ? answer.dump() + "\n"
-            : node_table(at(answer, "nodes"), clocks_of(answer), standard_output().paint));
+            : node_table(list_at(answer, "nodes"), clocks_of(answer), standard_output().paint));
   return 0;
 }
 

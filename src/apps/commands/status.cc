@@ -34,7 +34,8 @@ Result<int> status(const ClientOptions& options) {
   }
   const Paint paint = standard_output().paint;
   HF_TRY(const json events, plane.get("/v1/events?limit=200"));
-  print(status_page(status, paint) + alert_lines(at(events, "events"), clocks_of(status), paint));
+  print(status_page(status, paint) +
+        alert_lines(list_at(events, "events"), clocks_of(status), paint));
   return 0;
 }
 

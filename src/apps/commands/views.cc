@@ -99,8 +99,8 @@ std::vector<PhaseTime> phases_of(const json& incident) {
 
 const json& last_verdict(const json& incident) {
   static const json kNull;
-  const json& verdicts = at(incident, "verdicts");
-  return verdicts.is_array() && !verdicts.empty() ? verdicts.back() : kNull;
+  const json& verdicts = list_at(incident, "verdicts");
+  return verdicts.empty() ? kNull : verdicts.back();
 }
 
 // Each phase as a bar on one common axis: where the time went.
@@ -126,7 +126,7 @@ std::string timeline(const std::vector<PhaseTime>& phases, const Paint& paint) {
 
 std::string evidence_lines(const json& verdict, std::int64_t from_ns) {
   std::string out;
-  for (const json& evidence : at(verdict, "evidence")) {
+  for (const json& evidence : list_at(verdict, "evidence")) {
     std::string where = text_at(evidence, "node");
     if (has(evidence, "rank"))
       where += fmt::format("{}rank {}", where.empty() ? "" : " ", whole_at(evidence, "rank"));
@@ -175,17 +175,14 @@ std::string spark(const std::deque<double>& values) {
 }
 
 std::string live_header(const json& job, const Paint& paint) {
-  const json& ranks = at(job, "ranks");
-  const json& first = ranks.is_array() && !ranks.empty() ? ranks.front() : json();
+  const json& ranks = list_at(job, "ranks");
+  const json& first = ranks.empty() ? json() : ranks.front();
   const json& attempt = at(job, "attempt");
-  // What the ranks say is newer than what the journal knows.
-  std::int64_t step = whole_at(job, "step_reached");
-  for (const json& rank : ranks) step = std::max(step, whole_at(rank, "step"));
   std::string line =
       fmt::format("{}  {}  attempt {}  step {}  {} steps/s  loss {}  commit {}",
                   paint(Ink::kBold, text_at(at(job, "spec"), "name") + " " + text_at(job, "id")),
-                  state_text(job, paint), or_dash(text_at(attempt, "number")), step,
-                  number_or_dash(job, "steps_per_s", "{:.1f}"),
+                  state_text(job, paint), or_dash(text_at(attempt, "number")),
+                  whole_at(job, "step"), number_or_dash(job, "steps_per_s", "{:.1f}"),
                   number_or_dash(first, "loss", "{:.4f}"), whole_or_dash(job, "committed_step"));
   const std::string reason = text_at(job, "reason");
   return reason.empty() ? line : line + "  " + paint(Ink::kDim, line_of(reason));
@@ -195,7 +192,7 @@ std::vector<std::vector<std::string>> live_rows(const LiveJob& live, std::size_t
                                                 const Paint& paint) {
   std::vector<std::vector<std::string>> rows = {
       {">PLACE", "NODE", ">RANK", "STATE", ">STEP", ">STEPS/S", ">LOSS", "SPEED"}};
-  for (const json& rank : at(live.job, "ranks")) {
+  for (const json& rank : list_at(live.job, "ranks")) {
     if (rows.size() > rows_max) break;
     const auto speeds = live.speeds.find(whole_at(rank, "rank"));
     rows.push_back({whole_or_dash(rank, "place"), or_dash(text_at(rank, "node")),
@@ -209,7 +206,7 @@ std::vector<std::vector<std::string>> live_rows(const LiveJob& live, std::size_t
 
 std::string spares_line(const json& status, const Paint& paint) {
   std::string spares;
-  for (const json& node : at(status, "nodes")) {
+  for (const json& node : list_at(status, "nodes")) {
     const std::string state = text_at(node, "state");
     const bool leaving = state == "cordoned" || state == "replacing" || state == "gone";
     if (whole_at(node, "place") != 0 || leaving) continue;
@@ -236,17 +233,17 @@ void add_incident_lines(const json& incident, const Paint& paint, std::vector<st
 bool is_healthy(const json& status) {
   std::int64_t placed = 0;
   std::int64_t spares = 0;
-  for (const json& node : at(status, "nodes")) {
+  for (const json& node : list_at(status, "nodes")) {
     const std::string state = text_at(node, "state");
     if (state == "gone") continue;
     if (state != "healthy") return false;
     ++(whole_at(node, "place") != 0 ? placed : spares);
   }
-  for (const json& job : at(status, "jobs"))
+  for (const json& job : list_at(status, "jobs"))
     if (text_at(job, "state") == "recovering") return false;
   const json& spec = at(status, "spec");
   return placed >= whole_at(spec, "nodes") && spares >= whole_at(spec, "spares") &&
-         at(status, "incidents_open").empty() && at(at(status, "breaker"), "open") != true;
+         list_at(status, "incidents_open").empty() && at(at(status, "breaker"), "open") != true;
 }
 
 void add_row(std::string& out, const char* name, const std::string& value, const Paint& paint) {
@@ -304,10 +301,10 @@ std::string status_page(const json& status, const Paint& paint) {
                " since {}: too many nodes look bad at once, so nothing is cordoned.\n"
                "Look at the nodes, then: holdfast breaker close\n\n",
                age_text(breaker, "since_ns", clocks));
-  out += node_table(at(status, "nodes"), clocks, paint);
-  if (!at(status, "jobs").empty()) out += "\n" + job_table(at(status, "jobs"), paint);
-  if (!at(status, "incidents_open").empty())
-    out += "\n" + incident_table(at(status, "incidents_open"), clocks, paint);
+  out += node_table(list_at(status, "nodes"), clocks, paint);
+  if (!list_at(status, "jobs").empty()) out += "\n" + job_table(list_at(status, "jobs"), paint);
+  if (!list_at(status, "incidents_open").empty())
+    out += "\n" + incident_table(list_at(status, "incidents_open"), clocks, paint);
   return out;
 }
 
@@ -358,13 +355,11 @@ std::string job_table(const json& jobs, const Paint& paint) {
     const bool brief = has(job, "name");
     const json& attempt = at(job, "attempt");
     const json& number = brief ? attempt : at(attempt, "number");
-    const json& nodes = brief ? at(job, "nodes") : at(attempt, "nodes");
+    const json& nodes = brief ? list_at(job, "nodes") : list_at(attempt, "nodes");
     rows.push_back(
         {text_at(job, "id"), brief ? text_at(job, "name") : text_at(at(job, "spec"), "name"),
          state_text(job, paint), number.is_null() ? "-" : list_text(json::array({number})),
-         whole_or_dash(job, brief ? "step" : "step_reached"),
-         nodes.is_array() ? or_dash(list_text(nodes)) : nodes.dump(),
-         line_of(text_at(job, "reason"))});
+         whole_or_dash(job, "step"), or_dash(list_text(nodes)), line_of(text_at(job, "reason"))});
   }
   if (rows.empty()) return "no jobs\n";
   rows.insert(rows.begin(), {"JOB", "NAME", "STATE", "ATTEMPT", ">STEP", "NODES", "REASON"});
@@ -385,7 +380,7 @@ std::string job_page(const json& job, const Clocks& clocks, const Paint& paint) 
             fmt::format("{} ago, exit code {}", age_text(job, "ended_ns", clocks),
                         whole_at(job, "exit_code")),
             paint);
-  add_row(out, "command", list_text(at(spec, "command")), paint);
+  add_row(out, "command", list_text(list_at(spec, "command")), paint);
   add_row(out, "working folder", text_at(spec, "working_folder"), paint);
   add_row(out, "nodes",
           fmt::format("{} to {}, {} ranks each", whole_at(spec, "nodes_min"),
@@ -393,7 +388,7 @@ std::string job_page(const json& job, const Clocks& clocks, const Paint& paint) 
           paint);
   add_row(out, "attempt",
           fmt::format("{} on {}", or_dash(text_at(attempt, "number")),
-                      or_dash(list_text(at(attempt, "nodes")))),
+                      or_dash(list_text(list_at(attempt, "nodes")))),
           paint);
   add_row(out, "step",
           fmt::format("{}, last commit {}", whole_at(job, "step_reached"),
@@ -429,25 +424,28 @@ std::string incident_table(const json& incidents, const Clocks& clocks, const Pa
 std::string incident_report(const json& incident, const Clocks& clocks, const Paint& paint) {
   const auto phases = phases_of(incident);
   const std::int64_t begin = phases.empty() ? clocks.now_ns : phases.front().at_ns;
-  const json& verdicts = at(incident, "verdicts");
+  const json& verdicts = list_at(incident, "verdicts");
   std::string out = incident_headline(incident, clocks, paint) + "\n";
   const json& verdict = last_verdict(incident);
-  add_row(out, "what happened", or_dash(text_at(verdict, "summary")), paint);
-  if (!verdict.is_null()) {
+  if (verdict.is_null()) {
+    add_row(out, "what happened", "not known yet", paint);
+  } else {
+    add_row(out, "what happened", text_at(verdict, "summary"), paint);
     add_row(out, "cause",
             fmt::format("{} (confidence {})", text_at(verdict, "cause"),
                         text_at(verdict, "confidence")),
             paint);
     add_row(out, "action", text_at(verdict, "action"), paint);
-    add_row(out, "nodes", list_text(at(verdict, "nodes")), paint);
-    add_row(out, "ranks", list_text(at(verdict, "ranks")), paint);
+    add_row(out, "nodes", list_text(list_at(verdict, "nodes")), paint);
+    add_row(out, "ranks", list_text(list_at(verdict, "ranks")), paint);
   }
   add_row(out, "began", wall_text(clocks.wall_unix_ns - (clocks.now_ns - begin)), paint);
   add_row(out, "lost", lost_text(incident), paint);
-  add_row(out, "attempts",
-          fmt::format("{} was hit, {} went on", or_dash(text_at(incident, "first_attempt")),
-                      or_dash(text_at(incident, "last_attempt"))),
-          paint);
+  if (has(incident, "first_attempt"))
+    add_row(out, "attempts",
+            fmt::format("{} was hit, {} went on", text_at(incident, "first_attempt"),
+                        or_dash(text_at(incident, "last_attempt"))),
+            paint);
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
     const std::string lines = evidence_lines(verdicts[i], begin);
     if (lines.empty()) continue;
@@ -458,9 +456,9 @@ std::string incident_report(const json& incident, const Clocks& clocks, const Pa
   }
   if (phases.size() > 1)
     out += "\n" + paint(Ink::kBold, "Timeline") + "\n" + timeline(phases, paint);
-  if (!at(incident, "story").empty()) {
+  if (!list_at(incident, "story").empty()) {
     out += "\n" + paint(Ink::kBold, "Story") + "\n";
-    for (const json& line : at(incident, "story"))
+    for (const json& line : list_at(incident, "story"))
       out += fmt::format("  {:>10}  {}\n", offset_text(whole_at(line, "at_ns"), begin),
                          line_of(text_at(line, "text")));
   }
@@ -470,7 +468,7 @@ std::string incident_report(const json& incident, const Clocks& clocks, const Pa
 std::vector<std::string> live_lines(const LiveJob& live, std::int64_t wall_unix_ns,
                                     const Screen& screen) {
   const Paint& paint = screen.paint;
-  const std::size_t ranks = at(live.job, "ranks").size();
+  const std::size_t ranks = list_at(live.job, "ranks").size();
   // Everything but the rows of the ranks takes about 16 lines.
   const std::size_t rows_max = screen.height > 20 ? screen.height - 16 : 4;
   std::vector<std::string> lines = {live_header(live.job, paint), ""};

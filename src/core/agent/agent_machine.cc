@@ -109,7 +109,8 @@ void AgentMachine::on_message(const server_message::StopRanks& stop) {
   }
   Run& run = found->second;
   run.stopping = true;
-  run.next.reset();
+  run.stop_up_to = std::max(run.stop_up_to, stop.attempt);
+  if (run.next && run.next->attempt <= stop.attempt) run.next.reset();
   const bool gentle = stop.grace > Duration{};
   out_->push_back(
       agent_effect::KillRanks{stop.job, run.start.attempt, gentle ? SIGTERM : SIGKILL});
@@ -146,9 +147,12 @@ void AgentMachine::on_message(const server_message::ForgetJob& forget) {
 }
 
 void AgentMachine::on_message(const server_message::Fenced& fenced) {
-  for (auto& [job, run] : runs_)
-    if (!run.drained())
-      out_->push_back(agent_effect::KillRanks{job, run.start.attempt, SIGKILL});
+  for (auto& [job, run] : runs_) {
+    run.next.reset();
+    if (run.drained()) continue;
+    run.stopping = true;  // what is born from here on dies at once
+    out_->push_back(agent_effect::KillRanks{job, run.start.attempt, SIGKILL});
+  }
   out_->push_back(agent_effect::Leave{fenced.reason});
 }
 
@@ -187,7 +191,7 @@ void AgentMachine::on(const agent_event::RankEnded& ended) {
   run->exits.push_back(exit);
   send(agent_message::RankExited{ended.job, ended.attempt, std::move(exit)});
   if (!run->stopping || !run->drained()) return;
-  send(agent_message::AttemptDrained{ended.job, ended.attempt});
+  send(agent_message::AttemptDrained{ended.job, std::max(ended.attempt, run->stop_up_to)});
   if (run->next) begin(server_message::StartRanks(*run->next));
 }
 

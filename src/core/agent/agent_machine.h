@@ -79,6 +79,7 @@ class AgentMachine {
     std::map<std::uint32_t, Rank> ranks;  // by global rank
     std::vector<RankExit> exits;
     bool stopping = false;
+    Attempt stop_up_to;  // what the answer to StopRanks must name: this attempt or a later one
     std::optional<server_message::StartRanks> next;  // starts when this one is drained
     [[nodiscard]] bool drained() const;
   };

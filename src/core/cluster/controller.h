@@ -101,6 +101,7 @@ class Controller {
   void start_queued_jobs();
   void try_start(JobRecord& job);
   void send_start(const JobRecord& job, NodeId node);
+  [[nodiscard]] static bool all_ended_well(const AttemptRecord& attempt);
   void succeed(JobRecord& job);
   void end_job(JobRecord& job, JobState state, const std::string& reason, std::int32_t exit_code);
   void release_nodes(JobRecord& job);

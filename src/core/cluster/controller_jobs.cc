@@ -165,10 +165,13 @@ void Controller::on(const event::RankExited& exited) {
                          " ended");
     return;
   }
-  const std::size_t ranks = attempt.nodes.size() * attempt.ranks_per_node;
-  const bool all_clean = std::all_of(attempt.exits.begin(), attempt.exits.end(),
-                                     [](const RankExit& e) { return e.clean(); });
-  if (attempt.exits.size() == ranks && all_clean) succeed(*job);
+  if (all_ended_well(attempt)) succeed(*job);
+}
+
+bool Controller::all_ended_well(const AttemptRecord& attempt) {
+  return attempt.exits.size() == attempt.nodes.size() * attempt.ranks_per_node &&
+         std::all_of(attempt.exits.begin(), attempt.exits.end(),
+                     [](const RankExit& e) { return e.clean(); });
 }
 
 void Controller::succeed(JobRecord& job) {

@@ -142,10 +142,8 @@ void Controller::warm_up(const NodeRecord& node) {
 void Controller::on(const event::NodesLost& lost) {
   std::vector<NodeId> members;
   for (const NodeId id : lost.nodes) {
-    NodeRecord* node = find_node(id);
-    if (node == nullptr || node->state == NodeState::kGone) continue;
-    if (node->is_live()) members.push_back(id);
-    else lose_node(*node, lost.reason);
+    const NodeRecord* node = find_node(id);
+    if (node != nullptr && node->is_live()) members.push_back(id);
   }
   if (breaker_lets(members)) {
     // All of them are out before any job looks for nodes.
@@ -157,6 +155,11 @@ void Controller::on(const event::NodesLost& lost) {
       node.silent = true;
       set_node(node, NodeState::kSuspect, lost.reason);
     }
+  }
+  for (const NodeId id : lost.nodes) {  // no members already, so the breaker has no say
+    NodeRecord* node = find_node(id);
+    if (node != nullptr && !node->is_live() && node->state != NodeState::kGone)
+      lose_node(*node, lost.reason);
   }
   fill_places();
   refill_pool();
@@ -176,6 +179,8 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   }
   audit(Severity::kWarning, "node.lost", to_string(node.id) + " was lost: " + reason, node.id,
         job_id);
+  // It may live, and talk: stuck ranks, a start that took too long, a thaw on an unbroken stream.
+  send(node.id, server_message::Fenced{to_string(node.id) + " is no member any more: " + reason});
   if (!job_id) return;
   JobRecord& job = state_.jobs.at(job_id);
   job.attempt.nodes_lost.push_back(node.id);
@@ -289,15 +294,16 @@ void Controller::on(const event::RendezvousMoved& moved) {
 }
 
 void Controller::on(const event::DownAsked& asked) {
-  for (auto& [id, job] : state_.jobs)
-    if (!job.has_ended())
-      end_job(job, JobState::kStopped, "the cluster was taken down by " + asked.by, 130);
+  // Nodes first, so that the end of one job starts no other and provisions nothing.
   for (auto& [id, node] : state_.nodes) {
     if (node.state == NodeState::kGone) continue;
     node.place = 0;
     set_node(node, NodeState::kGone, "the cluster was taken down by " + asked.by);
     out_->push_back(effect::Terminate{id});
   }
+  for (auto& [id, job] : state_.jobs)
+    if (!job.has_ended())
+      end_job(job, JobState::kStopped, "the cluster was taken down by " + asked.by, 130);
 }
 
 void Controller::on(const event::NodeAddAsked& asked) {
@@ -322,7 +328,8 @@ bool Controller::breaker_lets(const std::vector<NodeId>& bad) {
     if (!known) breaker.recent.push_back({node, now_});
   }
   const std::size_t members = state_.spec.nodes + state_.spec.spares;
-  if (!breaker.open && breaker.recent.size() * 100 > members * state_.spec.breaker_percent) {
+  const bool many = breaker.recent.size() > 1;  // one node of one is no mass failure
+  if (!breaker.open && many && breaker.recent.size() * 100 > members * state_.spec.breaker_percent) {
     breaker.open = true;
     breaker.since = now_;
     audit(Severity::kAlert, "breaker.open",

@@ -51,7 +51,7 @@ void Controller::drained_or_gone(JobRecord& job, NodeId node) {
 // A hang is the one case in which the living ranks are the evidence: their stacks come first.
 void Controller::on(const event::RanksStalled& stalled) {
   JobRecord* job = live_attempt(stalled.job, stalled.attempt);
-  if (job == nullptr || job->state != JobState::kRunning) return;
+  if (job == nullptr || !job->is_live()) return;  // reported once: also when a node's start is unheard
   AttemptRecord& attempt = job->attempt;
   attempt.stalled.insert(stalled.ranks.begin(), stalled.ranks.end());
   attempt.collecting_stacks = true;
@@ -131,6 +131,10 @@ Verdict Controller::judge(JobRecord& job) {
 
 void Controller::conclude(JobRecord& job) {
   mark(job, Phase::kDrained);
+  if (all_ended_well(job.attempt)) {  // trouble at the very end: the work is done all the same
+    succeed(job);
+    return;
+  }
   Verdict verdict = judge(job);
   const bool suspect_again =
       !job.attempt.stalled.empty() &&

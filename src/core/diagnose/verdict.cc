@@ -142,7 +142,8 @@ Verdict hang(const AttemptRecord& attempt) {
   }
   verdict.summary = "no progress";
   if (verdict.ranks.empty()) {
-    verdict.summary += "; all ranks are at the same place";
+    verdict.summary += attempt.stacks.empty() ? "; no rank's stack could be read"
+                                              : "; no rank's stack differs from the others'";
     return verdict;
   }
   verdict.confidence = Confidence::kMedium;

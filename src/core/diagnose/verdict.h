@@ -19,8 +19,9 @@ namespace holdfast {
 // The fault is a reason to take the node out, whatever runs on it.
 [[nodiscard]] bool condemns_node(const Fault& fault);
 
-// Which ranks of a hang are not where the others are: those that did not answer, else those behind
-// in steps, else those whose innermost Python frame is in the minority. Empty when all look alike.
+// Which ranks of a hang are not where the others are: those that did not answer, else those that do
+// not wait for peers while others do, else those whose innermost Python frame is in the minority.
+// Empty when all look alike.
 [[nodiscard]] std::vector<std::uint32_t> odd_ranks(
     const std::vector<agent_message::StacksCollected>& stacks);
 

@@ -43,8 +43,9 @@ std::optional<event::Progressed> ProgressMonitor::seen(const JobRecord& job, Nod
   if (progress.steps_this_attempt > 0 && !watch.made_step) {
     watch.made_step = news = true;
     for (auto& [rank, other] : watch.ranks) other.changed_at = now;
-    watch.check_at = now + watch.policy.stall_min;
   }
+  if (watch.made_step && !watch.reported && !watch.check_at)
+    watch.check_at = now + watch.policy.stall_min;
   if (progress.restored_step && !watch.restored) watch.restored = news = true;
   if (progress.committed_step && (!watch.committed || *progress.committed_step > *watch.committed)) {
     watch.committed = progress.committed_step;
@@ -85,6 +86,7 @@ std::vector<event::RanksStalled> ProgressMonitor::take_stalled(Instant now) {
     watch.check_at = next;
     if (stalled.ranks.empty()) continue;
     watch.check_at.reset();
+    watch.reported = true;
     found.push_back(std::move(stalled));
   }
   return found;

@@ -56,7 +56,8 @@ class ProgressMonitor {
     bool restored = false;
     std::optional<std::uint64_t> committed;
     std::uint64_t failures = 0;
-    std::optional<Instant> check_at;  // nullopt: nothing to check (no step yet, or reported)
+    bool reported = false;
+    std::optional<Instant> check_at;  // nullopt: nothing to check
   };
   std::map<JobId, Watch> watches_;
 };

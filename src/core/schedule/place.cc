@@ -6,15 +6,21 @@ namespace holdfast {
 
 Allocation allocate(const ClusterState& state, const JobRecord& job) {
   std::vector<const NodeRecord*> free;
-  std::uint32_t coming = 0;
-  std::uint32_t busy = 0;
+  std::uint32_t filled = 0, coming = 0, coming_spares = 0, suspect = 0, busy = 0;
   for (const auto& [id, node] : state.nodes) {
-    if (node.place == 0) continue;
-    if (node.state == NodeState::kProvisioning) ++coming;
+    const bool provisioning = node.state == NodeState::kProvisioning;
+    if (node.place == 0) {
+      if (provisioning) ++coming_spares;
+      continue;
+    }
+    ++filled;
+    if (provisioning) ++coming;
+    if (node.state == NodeState::kSuspect) ++suspect;
     if (node.state != NodeState::kHealthy) continue;
     if (node.job) ++busy;
     else free.push_back(&node);
   }
+  coming += std::min(coming_spares, state.spec.nodes - filled);  // each takes an empty place
   std::sort(free.begin(), free.end(),
             [](const NodeRecord* a, const NodeRecord* b) { return a->place < b->place; });
 
@@ -26,7 +32,9 @@ Allocation allocate(const ClusterState& state, const JobRecord& job) {
                          " are healthy and free";
     if (busy > 0) reason += ", " + std::to_string(busy) + " run other jobs";
     if (coming > 0) reason += ", " + std::to_string(coming) + " are being provisioned";
-    if (coming == 0 && busy == 0) reason += "; add one with `holdfast node add`";
+    if (suspect > 0)
+      reason += ", " + std::to_string(suspect) + " are suspect until `holdfast breaker close`";
+    if (coming == 0 && busy == 0 && suspect == 0) reason += "; add one with `holdfast node add`";
     return {{}, reason};
   }
   Allocation allocation;

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace holdfast {
+
+struct AgentConfig {
+  std::string server;      // host:port
+  std::string ca;          // PEM file
+  std::string cluster;
+  std::string folder;      // of this node; holds join.token
+  std::string address = "127.0.0.1";  // where other nodes reach this one
+  std::string kernel_log;  // empty: FOLDER/kernel.log; a machine of its own: /dev/kmsg
+};
+
+// Joins the cluster and runs ranks until the control plane sends it away. Returns the exit status.
+Result<int> run_agent(const AgentConfig& config);
+
+}  // namespace holdfast

@@ -1,0 +1,145 @@
+#include "apps/up.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
+
+#include "apps/commands/commands.h"
+#include "apps/server.h"
+#include "io/certificates.h"
+#include "io/clock.h"
+#include "io/files.h"
+#include "io/process.h"
+#include "io/random.h"
+#include "io/sockets.h"
+
+namespace holdfast {
+namespace {
+
+constexpr Duration kOperatorCertificateLifetime = seconds(365ll * 24 * 3600);
+constexpr std::uint16_t kPortFirst = 14000;
+constexpr std::uint16_t kPortLast = 19999;
+
+bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+std::set<std::string> entries_of(const std::string& folder) {
+  std::set<std::string> entries;
+  DIR* stream = ::opendir(folder.c_str());
+  if (stream == nullptr) return entries;
+  while (const dirent* entry = ::readdir(stream)) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") entries.insert(name);
+  }
+  ::closedir(stream);
+  return entries;
+}
+
+// The folder must be new, or what an interrupted `up` left.
+Result<void> claim_folder(const std::string& state) {
+  HF_TRY_VOID(make_folder(state, 0700));
+  for (const std::string& entry : entries_of(state)) {
+    if (entry == "ca" || entry == "client" || entry == "client.json" || entry == "server.log" ||
+        entry == "lock")
+      continue;
+    return Error{Errc::kStateCorrupt, "state: " + state + " holds '" + entry +
+                                          "' and is no Holdfast state folder; give an empty or a "
+                                          "new folder with --state"};
+  }
+  HF_TRY_VOID(remove_tree(state + "/ca"));
+  return remove_tree(state + "/client");
+}
+
+Result<void> write_client(const std::string& state, const ServerConfig& config, const ClusterCa& ca) {
+  HF_TRY(const Credentials operator_credentials,
+         ca.issue("operator", Role::kOperator, {}, kOperatorCertificateLifetime, wall_now()));
+  HF_TRY_VOID(make_folder(state + "/client", 0700));
+  HF_TRY_VOID(write_file_atomic(state + "/client/operator.crt", operator_credentials.certificate_pem, 0600));
+  HF_TRY_VOID(write_file_atomic(state + "/client/operator.key", operator_credentials.key_pem, 0600));
+  const nlohmann::json client{
+      {"api", "https://" + config.host + ":" + std::to_string(config.api_port)},
+      {"ca", "ca/ca.crt"},
+      {"cert", "client/operator.crt"},
+      {"key", "client/operator.key"},
+      {"cluster", config.spec.name}};
+  return write_file_atomic(state + "/client.json", client.dump(2) + "\n", 0600);
+}
+
+Result<void> check_same(const UpRequest& request, const ServerConfig& config) {
+  const auto differs = [&](const char* field, std::uint32_t has, std::uint32_t asked) {
+    return Error{Errc::kWrongState, std::string(field) + ": the cluster in " + request.state + " has " +
+                                        std::to_string(has) + ", not " + std::to_string(asked) +
+                                        "; leave the option out to use it, or give another --state"};
+  };
+  if (!request.spec_given) return {};
+  if (request.spec.nodes != config.spec.nodes)
+    return differs("nodes", config.spec.nodes, request.spec.nodes);
+  if (request.spec.spares != config.spec.spares)
+    return differs("spares", config.spec.spares, request.spec.spares);
+  return {};
+}
+
+// Starting again would give the same error.
+bool is_final(const ExitStatus& status) {
+  return status.signal == 0 && (status.code == kExitOk || status.code == kExitBadInput ||
+                                status.code == kExitMachine || status.code == kExitDenied);
+}
+
+}  // namespace
+
+Result<void> prepare_state(const UpRequest& request) {
+  if (exists(request.state + "/cluster.json")) {
+    HF_TRY(const ServerConfig config, read_server_config(request.state));
+    return check_same(request, config);
+  }
+  HF_TRY_VOID(claim_folder(request.state));
+  ServerConfig config;
+  config.uuid = new_uuid();
+  config.spec = request.spec;
+  const auto hint = static_cast<std::uint16_t>(kPortFirst + (::getpid() * 13) % 5000);
+  HF_TRY(config.link_port, free_port(config.host, kPortFirst, kPortLast, hint));
+  config.api_port = request.api_port;
+  if (config.api_port == 0) {
+    const auto next = static_cast<std::uint16_t>(config.link_port + 1);
+    HF_TRY(config.api_port, free_port(config.host, kPortFirst, kPortLast, next));
+  }
+  HF_TRY_VOID(make_folder(request.state + "/ca", 0700));
+  HF_TRY(const ClusterCa ca, ClusterCa::create(request.state + "/ca", config.uuid, wall_now()));
+  HF_TRY_VOID(write_client(request.state, config, ca));
+  return write_server_config(request.state, config);
+}
+
+Result<int> keep_serving(const std::string& state) {
+  // Agents outlive a server that dies; they become ours, and are reaped.
+  HF_TRY_VOID(become_subreaper());
+  auto pause = std::chrono::milliseconds(50);
+  for (;;) {
+    const std::int64_t started = monotonic_ns();
+    HF_TRY(const pid_t server, spawn({.argv = {"/proc/self/exe", "server", "--state", state},
+                                      .environment = own_environment(),
+                                      .log_file = state + "/server.log"}));
+    std::optional<Reaped> ended;
+    do {
+      ended = wait_for_child();
+    } while (ended && ended->pid != server);
+    if (!ended) return Error{Errc::kIo, "the server process cannot be waited for"};
+    if (is_final(ended->status)) return ended->status.code;
+    spdlog::warn("the server ended ({} {}); it is started again",
+                 ended->status.signal != 0 ? "signal" : "status",
+                 ended->status.signal != 0 ? ended->status.signal : ended->status.code);
+    // At once the first time: training has noticed nothing yet. Slower while it keeps dying.
+    if (monotonic_ns() - started > 10'000'000'000) pause = std::chrono::milliseconds(50);
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::milliseconds(5000));
+  }
+}
+
+}  // namespace holdfast

@@ -1,0 +1,222 @@
+// `holdfast up`, `down`, `server` and `agent`.
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <thread>
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "apps/agent.h"
+#include "apps/commands/commands.h"
+#include "apps/commands/control_plane.h"
+#include "apps/server.h"
+#include "apps/terminal.h"
+#include "apps/up.h"
+#include "io/clock.h"
+#include "io/files.h"
+#include "io/process.h"
+
+namespace holdfast {
+namespace {
+
+constexpr Duration kUpTimeout = seconds(60);
+constexpr Duration kDownTimeout = seconds(15);
+constexpr auto kPoll = std::chrono::milliseconds(50);
+
+std::string absolute(const std::string& path) {
+  if (path.starts_with("/")) return path;
+  char buffer[4096];
+  return ::getcwd(buffer, sizeof buffer) == nullptr ? path : std::string(buffer) + "/" + path;
+}
+
+void log_to_stderr() {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("holdfast"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  spdlog::flush_on(spdlog::level::info);
+}
+
+// The last error that a server which did not come up has left.
+Error why_not_up(const std::string& state) {
+  const Result<std::string> log = read_file(state + "/server.log", 64 << 20);
+  constexpr std::string_view kMark = "holdfast: HF";
+  if (log.ok())
+    if (const auto at = log->rfind(kMark); at != std::string::npos) {
+      const std::string line = log->substr(at + 10, log->find('\n', at) - at - 10);
+      for (const Errc errc : {Errc::kPortInUse, Errc::kStateLocked, Errc::kStateCorrupt, Errc::kIo,
+                              Errc::kDiskFull})
+        if (line.starts_with(code_of(errc))) return {errc, line.substr(line.find(": ") + 2)};
+      return {Errc::kUnavailable, line};
+    }
+  return {Errc::kUnavailable, "the control plane did not come up; look at " + state + "/server.log"};
+}
+
+Result<pid_t> start_keeper(const std::string& state) {
+  return spawn({.argv = {"/proc/self/exe", "server", "--keep", "--state", state},
+                .environment = own_environment(),
+                .log_file = state + "/server.log"});
+}
+
+struct Members {
+  std::size_t ready = 0;
+  std::size_t all = 0;
+};
+
+Members members_of(const nlohmann::json& status) {
+  Members members;
+  for (const auto& node : at(status, "nodes")) {
+    ++members.all;
+    if (text_at(node, "state") == "healthy") ++members.ready;
+  }
+  return members;
+}
+
+// Until every node has joined. `keeper` 0: the control plane was running already.
+Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, bool show) {
+  const std::int64_t deadline = monotonic_ns() + kUpTimeout.ns;
+  std::size_t shown = 0;
+  while (monotonic_ns() < deadline) {
+    HF_TRY(ControlPlane control_plane, ControlPlane::open(state));
+    const Result<nlohmann::json> status = control_plane.get("/v1/status", seconds(5));
+    if (status.ok()) {
+      const Members members = members_of(*status);
+      if (show && members.ready != shown) {
+        shown = members.ready;
+        say(std::to_string(shown) + " of " + std::to_string(members.all) + " nodes are up");
+      }
+      if (members.all > 0 && members.ready == members.all) return *status;
+    } else if (status.error().code != Errc::kUnavailable) {
+      return status.error();
+    }
+    for (const Reaped& ended : reap())
+      if (ended.pid == keeper) return why_not_up(state);
+    std::this_thread::sleep_for(kPoll);
+  }
+  return Error{Errc::kUnavailable, "not every node joined within " +
+                                       std::to_string(kUpTimeout.ms() / 1000) + " s; look at " + state +
+                                       "/nodes/*/agent.log"};
+}
+
+Result<int> up(const UpRequest& request, bool json) {
+  HF_TRY_VOID(prepare_state(request));
+  HF_TRY(ControlPlane control_plane, ControlPlane::open(request.state));
+  const bool running = control_plane.get("/v1/status", seconds(5)).ok();
+  pid_t keeper = 0;
+  if (!running) {
+    HF_TRY(keeper, start_keeper(request.state));
+  }
+  HF_TRY(const nlohmann::json status, wait_until_up(request.state, keeper, !json));
+  if (json) {
+    nlohmann::json nodes = nlohmann::json::array();
+    for (const auto& node : at(status, "nodes")) nodes.push_back(text_at(node, "id"));
+    print(nlohmann::json{{"state", request.state},
+                         {"cluster", text_at(status, "cluster")},
+                         {"api", "https://" + control_plane.host()},
+                         {"server_pid", whole_at(status, "server_pid")},
+                         {"nodes", nodes},
+                         {"was_running", running}}
+              .dump() + "\n");
+    return 0;
+  }
+  const Members members = members_of(status);
+  print("cluster '" + text_at(status, "cluster") + "' is up: " + std::to_string(members.ready) +
+        " nodes, state in " + request.state + "\n");
+  return 0;
+}
+
+Result<int> down(const std::string& state) {
+  HF_TRY(ControlPlane control_plane, ControlPlane::open(state));
+  HF_TRY(const nlohmann::json status, control_plane.get("/v1/status"));
+  const auto server = static_cast<pid_t>(whole_at(status, "server_pid"));
+  const auto started = start_time(server);
+  HF_TRY(const nlohmann::json accepted, control_plane.post("/v1/down"));
+  const std::int64_t deadline = monotonic_ns() + kDownTimeout.ns;
+  while (start_time(server) == started && !process_state(server).starts_with("Z")) {
+    if (monotonic_ns() > deadline)
+      return Error{Errc::kUnavailable, "the control plane (pid " + std::to_string(server) +
+                                           ") does not end; look at " + state + "/server.log"};
+    std::this_thread::sleep_for(kPoll);
+  }
+  say("cluster '" + text_at(status, "cluster") + "' is down; its state stays in " + state);
+  return 0;
+}
+
+}  // namespace
+
+void add_up(CLI::App& app) {
+  CLI::App& command = *app.add_subcommand("up", "Start a cluster on this machine");
+  auto request = std::make_shared<UpRequest>();
+  auto json = std::make_shared<bool>(false);
+  request->spec = {.name = "default", .nodes = 4, .spares = 1};
+  add_state_option(command, request->state);
+  add_json_option(command, *json);
+  command.add_option("--name", request->spec.name, "The cluster's name")->capture_default_str();
+  auto* nodes = command.add_option("--nodes", request->spec.nodes, "Nodes that jobs may use")
+                    ->check(CLI::Range(1, 256))->capture_default_str();
+  auto* spares = command.add_option("--spares", request->spec.spares, "Nodes held in the warm pool")
+                     ->check(CLI::Range(0, 256))->capture_default_str();
+  command.add_option("--machines", request->spec.machines_max,
+                     "Machines that there are in all: when they are used up, a lost node is not "
+                     "replaced until `holdfast node add` (0: no end)")->capture_default_str();
+  command.add_option("--breaker-percent", request->spec.breaker_percent,
+                     "When more than this share of the nodes looks bad at once, nothing is cordoned "
+                     "and the operator is asked")->check(CLI::Range(1, 100))->capture_default_str();
+  command.add_option("--port", request->api_port, "Port of the control API (0: a free one)");
+  command.footer("\nExamples:\n  holdfast up --nodes 4 --spares 1\n"
+                 "  holdfast up --nodes 3 --spares 1 --state /tmp/c1 --json\n");
+  command.callback([request, json, nodes, spares] {
+    request->spec_given = nodes->count() + spares->count() > 0;
+    request->state = absolute(request->state);
+    finish([&]() -> Result<int> { return up(*request, *json); });
+  });
+}
+
+void add_down(CLI::App& app) {
+  CLI::App& command = *app.add_subcommand("down", "End the cluster of a state folder, and its jobs");
+  auto state = std::make_shared<std::string>();
+  add_state_option(command, *state);
+  command.footer("\nThe state folder stays: `holdfast up` makes the cluster anew with its history.\n");
+  command.callback([state] { finish([&]() -> Result<int> { return down(absolute(*state)); }); });
+}
+
+void add_server(CLI::App& app) {
+  CLI::App& command = *app.add_subcommand("server", "Run the control plane (`up` does it for you)");
+  auto state = std::make_shared<std::string>();
+  auto keep = std::make_shared<bool>(false);
+  add_state_option(command, *state);
+  command.add_flag("--keep", *keep, "Start it again when it dies");
+  command.footer("\nExample (under systemd, which restarts it):\n"
+                 "  holdfast server --state /var/lib/holdfast\n");
+  command.callback([state, keep] {
+    log_to_stderr();
+    finish([&]() -> Result<int> {
+      return *keep ? keep_serving(absolute(*state)) : serve(absolute(*state));
+    });
+  });
+}
+
+void add_agent(CLI::App& app) {
+  CLI::App& command = *app.add_subcommand("agent", "Run a node's agent");
+  auto config = std::make_shared<AgentConfig>();
+  command.add_option("--server", config->server, "Control plane, HOST:PORT")->required();
+  command.add_option("--ca", config->ca, "The cluster's CA certificate")->required();
+  command.add_option("--cluster", config->cluster, "The cluster's uuid")->required();
+  command.add_option("--folder", config->folder, "This node's folder; holds join.token")->required();
+  command.add_option("--address", config->address, "Where other nodes reach this one")
+      ->capture_default_str();
+  command.add_option("--kernel-log", config->kernel_log,
+                     "Kernel log to watch (default: FOLDER/kernel.log; a machine of its own: /dev/kmsg)");
+  command.footer("\nExample:\n  holdfast agent --server 10.0.0.1:14000 --ca ca.crt --cluster UUID "
+                 "--folder /var/lib/holdfast-node --kernel-log /dev/kmsg\n");
+  command.callback([config] {
+    log_to_stderr();
+    finish([&]() -> Result<int> { return run_agent(*config); });
+  });
+}
+
+}  // namespace holdfast
