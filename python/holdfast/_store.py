@@ -30,6 +30,10 @@ class Fenced(OSError):
     def __init__(self, attempt, newest):
         super().__init__(errno.ESTALE, "fenced: attempt %d of this job has begun and this is attempt "
                          "%d; only the newest attempt may go on" % (newest, attempt))
+        self._attempts = attempt, newest
+
+    def __reduce__(self):  # it travels between ranks
+        return Fenced, self._attempts
 
 
 class Refused(Exception):
@@ -142,6 +146,7 @@ class Store:
     def __init__(self, root, job=None, attempt=1, keep=3):
         """keep: how many commits of the chain to leave; at least 2, see collect()."""
         self.root, self.job, self.attempt, self.keep = root, job, attempt, max(2, keep)
+        self.last_step = None  # restored or committed last, by the process that this store is of
         self._begun = False
 
     def _attempt_path(self, attempt):

@@ -33,7 +33,6 @@ from ._store import Damaged, Fenced, Refused, Store, verify_file
 
 _store = None
 _group = None          # the CPU group that ranks agree over; () until made
-_last_step = None      # the step that this process restored or committed last
 _told = set()          # the errors printed so far
 _REMEDY = {
     "ENOSPC": "free space there, or keep fewer commits (HOLDFAST_CHECKPOINT_KEEP)",
@@ -76,7 +75,11 @@ def restore(per_rank=None, **objects):
             problem = next(filter(None, _gather(_problem(folder, mine))), None)
         if problem is None:
             _load(folder, step, manifest, rank, world, objects, per_rank or {})
-            return _restored(step)
+            store.last_step = step
+            mine = page.current()
+            if mine is not None:
+                mine.restored(step)
+            return step
         if rank == 0:
             _say("checkpoint of attempt %d, step %d is left out: %s" % (attempt, step, problem))
     if commits:
@@ -91,11 +94,10 @@ def save(step, per_rank=None, **objects):
     When it cannot be written, on any rank, all ranks get False, what was written is removed, and the
     error goes to stderr (once per kind) and to the progress page. Training can go on.
     """
-    global _last_step
     store = _open_store()
     if store is None:
         return False
-    if step == _last_step:
+    if step == store.last_step:
         return True
     began = time.monotonic_ns()
     rank, name = _rank(), "rank-%04d.pt" % _rank()
@@ -121,7 +123,7 @@ def save(step, per_rank=None, **objects):
     if failure is not None:
         _failed(step, store.root, failure)
         return False
-    _last_step = step
+    store.last_step = step
     if mine is not None:
         mine.committed(step)
     return True
@@ -238,15 +240,6 @@ def _set_generators(states):
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def _restored(step):
-    global _last_step
-    _last_step = step
-    mine = page.current()
-    if mine is not None:
-        mine.restored(step)
-    return step
-
-
 def _attempt(action):
     """The action's result, or the OSError that it met."""
     try:
@@ -262,7 +255,7 @@ def _failed(step, root, error):
         free = disk.f_bavail * disk.f_frsize
     except OSError:
         free = 0
-    text = str(error) if isinstance(error, Fenced) else "%s: %s" % (
+    text = error.strerror if isinstance(error, Fenced) else "%s: %s" % (
         error.strerror or error, error.filename or root)
     mine = page.current()
     if mine is not None:

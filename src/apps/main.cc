@@ -1,5 +1,7 @@
 #include <signal.h>
 
+#include <algorithm>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -10,11 +12,11 @@
 namespace holdfast {
 namespace {
 
-void add_all(CLI::App& app) {
+void add_all(CLI::App& app, const std::vector<std::string>& job_command) {
   add_up(app);
   add_down(app);
   add_status(app);
-  add_run(app);
+  add_run(app, job_command);
   add_job(app);
   add_node(app);
   add_incident(app);
@@ -25,52 +27,72 @@ void add_all(CLI::App& app) {
   add_version(app);
   add_server(app);
   add_agent(app);
+  // After the subcommands, which would inherit it.
+  app.footer(
+      std::string("First steps:\n"
+                  "  holdfast up --nodes 4 --spares 1           a cluster on this machine\n"
+                  "  holdfast run --nodes 4 python3 train.py    a job on it\n"
+                  "  holdfast chaos node-kill n2                lose a node, and watch\n\n") +
+      kExitCodeHelp);
 }
 
-// "did you mean", for the word that no subcommand has.
-void suggest(const CLI::App& app, int argc, char** argv) {
+std::string did_you_mean(const std::string& what, const std::string& word,
+                         const std::vector<std::string>& known) {
+  const std::string_view close = closest_word(word, {known.begin(), known.end()});
+  return "no " + what + " `" + word + "`" +
+         (close.empty() ? "" : "; did you mean `" + std::string(close) + "`?");
+}
+
+// What is wrong with a line that the parser refuses: its first unknown command or option, or else
+// what the parser says.
+std::string misuse(const CLI::App& app, const std::vector<std::string>& args,
+                   const std::string& otherwise) {
   const CLI::App* level = &app;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view word = argv[i];
-    std::vector<std::string_view> names;
-    const CLI::App* next = nullptr;
-    for (const CLI::App* sub : level->get_subcommands([](const CLI::App*) { return true; })) {
-      names.push_back(sub->get_name());
-      if (sub->get_name() == word) next = sub;
+  std::string path = "holdfast";
+  std::string wrong;
+  for (std::size_t i = 0; i < args.size() && wrong.empty(); ++i) {
+    const auto commands = level->get_subcommands([](const CLI::App*) { return true; });
+    std::vector<std::string> known;
+    if (args[i].starts_with("--")) {
+      const std::string name = args[i].substr(0, args[i].find('='));
+      for (const CLI::Option* option : level->get_options())
+        for (const std::string& known_name : option->get_lnames())
+          known.push_back("--" + known_name);
+      if (std::ranges::find(known, name) == known.end())
+        wrong = did_you_mean("option", name, known);
+    } else if (!commands.empty()) {
+      for (const CLI::App* command : commands) known.push_back(command->get_name());
+      if (std::ranges::find(known, args[i]) == known.end()) {
+        wrong = did_you_mean("command", args[i], known);
+      } else {
+        level = level->get_subcommand(args[i]);
+        path += " " + args[i];
+      }
     }
-    if (names.empty() || word.starts_with('-')) return;
-    if (next == nullptr) {
-      const std::string_view close = closest_word(word, names);
-      if (!close.empty()) say("did you mean `" + std::string(close) + "`?");
-      return;
-    }
-    level = next;
   }
+  if (wrong.ends_with('?')) return wrong;
+  return (wrong.empty() ? otherwise : wrong) + "; see `" + path + " --help`";
 }
 
-int run(int argc, char** argv) {
+int run(std::vector<std::string> args) {
   CLI::App app("Holdfast keeps training going when machines die.", "holdfast");
   app.require_subcommand(1);
-  app.set_help_all_flag("--help-all", "Help for all subcommands");
-  app.footer(std::string("\nFirst steps:\n"
-                         "  holdfast up --nodes 4 --spares 1      a cluster on this machine\n"
-                         "  holdfast run --nodes 4 python3 t.py   a job on it\n"
-                         "  holdfast chaos node-kill n2           lose a node, and watch\n\n") +
-             kExitCodeHelp);
-  add_all(app);
-  if (argc == 1) {
+  std::vector<std::string> job_command;
+  add_all(app, job_command);
+  if (args.empty()) {
     print(app.help());
     return kExitBadInput;
   }
+  job_command = cut_run_command(app, args);
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> reversed(args.rbegin(), args.rend());
+    app.parse(reversed);
   } catch (const CLI::RuntimeError& ended) {  // see finish()
     return ended.get_exit_code();
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    app.exit(error);
-    suggest(app, argc, argv);
+    say(misuse(app, args, error.what()));
     return kExitBadInput;
   }
   return kExitOk;
@@ -82,5 +104,5 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   // A peer that goes away is an error to be told, not a death.
   ::signal(SIGPIPE, SIG_IGN);
-  return holdfast::run(argc, argv);
+  return holdfast::run({argv + 1, argv + argc});
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
@@ -18,7 +19,7 @@ namespace {
 
 constexpr std::size_t kErrorFileMax = 256 * 1024;
 constexpr std::size_t kLogTailBytes = 4096;
-constexpr int kSweeps = 20;
+constexpr auto kSweep = std::chrono::milliseconds(2);
 
 std::uint64_t machine_memory() {
   struct sysinfo info {};
@@ -215,26 +216,37 @@ void RankLauncher::reap_children() {
   if (asked_.empty()) unclaimed_.clear();
 }
 
-void RankLauncher::ended(const Key& key_of_rank, const Reaped& reaped) {
-  const Key key = key_of_rank;
+void RankLauncher::ended(const Key& key, const Reaped& reaped) {
   auto node = ranks_.extract(key);
-  Rank& rank = node.mapped();
-  // Its data loaders and shells must not outlive it. A few sweeps: they may fork as we look.
-  for (int sweep = 0; sweep < kSweeps && kill_session(reaped.pid, SIGKILL) > 0; ++sweep) {}
-  RankExit exit{.rank = key.rank, .code = reaped.status.code, .signal = reaped.status.signal,
-                .log_tail = last_bytes(rank.paths.log, kLogTailBytes),
-                .memory_peak_bytes = std::max(reaped.memory_peak_bytes, rank.memory_seen_bytes),
-                .memory_limit_bytes =
-                    rank.memory_limit_bytes != 0 ? rank.memory_limit_bytes : machine_memory(),
-                .out_of_memory = rank.over_limit};
-  if (rank.page) exit.progress = rank.page->read().progress;
-  if (rank.cgroup) {
-    for (int sweep = 0; sweep < kSweeps && !rank.cgroup->kill_all(); ++sweep) {}
-    exit.out_of_memory = exit.out_of_memory || rank.cgroup->oom_kills() > 0;
-    exit.memory_peak_bytes = std::max(exit.memory_peak_bytes, rank.cgroup->memory_peak_bytes());
-    static_cast<void>(rank.cgroup->remove());
+  report_when_empty(node.key(), std::make_shared<Rank>(std::move(node.mapped())), reaped);
+}
+
+// A rank has ended when its data loaders and shells are dead too: whoever hears of it may start the
+// next attempt at once.
+void RankLauncher::report_when_empty(const Key& key, std::shared_ptr<Rank> rank,
+                                     const Reaped& reaped) {
+  const bool session_empty = kill_session(reaped.pid, SIGKILL) == 0;
+  const bool group_empty = !rank->cgroup || rank->cgroup->kill_all();
+  if (!session_empty || !group_empty) {
+    auto timer = std::make_shared<asio::steady_timer>(context_, kSweep);
+    timer->async_wait([this, key, rank, reaped, timer](const asio::error_code& error) {
+      if (!error) report_when_empty(key, rank, reaped);
+    });
+    return;
   }
-  if (!exit.clean()) read_error_file(rank.paths.error, exit);
+  RankExit exit{.rank = key.rank, .code = reaped.status.code, .signal = reaped.status.signal,
+                .log_tail = last_bytes(rank->paths.log, kLogTailBytes),
+                .memory_peak_bytes = std::max(reaped.memory_peak_bytes, rank->memory_seen_bytes),
+                .memory_limit_bytes =
+                    rank->memory_limit_bytes != 0 ? rank->memory_limit_bytes : machine_memory(),
+                .out_of_memory = rank->over_limit};
+  if (rank->page) exit.progress = rank->page->read().progress;
+  if (rank->cgroup) {
+    exit.out_of_memory = exit.out_of_memory || rank->cgroup->oom_kills() > 0;
+    exit.memory_peak_bytes = std::max(exit.memory_peak_bytes, rank->cgroup->memory_peak_bytes());
+    static_cast<void>(rank->cgroup->remove());
+  }
+  if (!exit.clean()) read_error_file(rank->paths.error, exit);
   listener_.rank_ended(key, exit);
 }
 

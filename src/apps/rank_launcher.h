@@ -88,6 +88,7 @@ class RankLauncher {
   void started(const Key& key, pid_t pid);
   void failed(const Key& key, const Error& error);
   void ended(const Key& key, const Reaped& reaped);
+  void report_when_empty(const Key& key, std::shared_ptr<Rank> rank, const Reaped& reaped);
   WarmParent* warm_parent(JobId job, const JobSpec& spec);
 
   asio::io_context& context_;

@@ -49,7 +49,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   // ControlLoop::World
   void send(NodeId node, const ServerMessage& message) override;
   void provision(NodeId node) override;
-  void terminate(NodeId node) override { driver_->terminate(node); }
+  void terminate(NodeId node) override;
 
   // LinkServer::Listener, on gRPC's threads
   Result<LinkServer::Joined> on_join(std::string_view token, std::string_view csr_pem) override;
@@ -66,6 +66,9 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   void take_down();
   Result<void> start_network();
   [[nodiscard]] std::map<std::string, std::string> agent_environment() const;
+  [[nodiscard]] std::string make_token(NodeId node) const {
+    return make_join_token(*ca_, node, WallTime{wall_now().ns + kTokenLifetime.ns});
+  }
 
   const std::string state_;
   const ServerConfig config_;
@@ -97,9 +100,7 @@ Result<void> Server::start() {
                             config_.host + ":" + std::to_string(config_.link_port), "--ca",
                             state_ + "/ca/ca.crt", "--cluster", config_.uuid, "--folder"},
           .environment = agent_environment()},
-      [this](NodeId node) {
-        return make_join_token(*ca_, node, WallTime{wall_now().ns + kTokenLifetime.ns});
-      },
+      [this](NodeId node) { return make_token(node); },
       [this](NodeId node, const std::string& reason) {
         loop_->submit(event::NodesLost{{node}, reason});
       });
@@ -114,7 +115,7 @@ Result<void> Server::start() {
   for (const auto& [id, node] : loop_->controller().state().nodes) {
     if (node.state == NodeState::kGone) continue;
     nobody = false;
-    if (node.state != NodeState::kProvisioning) driver_->adopt(id);
+    if (node.state != NodeState::kProvisioning && config_.local_machines) driver_->adopt(id);
   }
   if (nobody) loop_->submit(event::ClusterMade{config_.spec});
   return {};
@@ -166,7 +167,21 @@ void Server::send(NodeId node, const ServerMessage& message) {
     link_->close(node, stream->second);
 }
 
+void Server::terminate(NodeId node) {
+  if (config_.local_machines) return driver_->terminate(node);
+  if (const auto stream = streams_.find(node); stream != streams_.end())
+    link_->close(node, stream->second);
+  loop_->submit(event::NodesLost{{node}, "given back"});
+}
+
 void Server::provision(NodeId node) {
+  if (!config_.local_machines) {
+    const std::string folder = state_ + "/nodes/" + to_string(node);
+    Result<void> written = make_folder(folder, 0700);
+    if (written.ok()) written = write_file_atomic(folder + "/join.token", make_token(node), 0600);
+    if (!written.ok()) spdlog::error("{}", written.error().text());
+    return;
+  }
   const auto& jobs = loop_->controller().state().jobs;
   const bool busy = std::any_of(jobs.begin(), jobs.end(),
                                 [](const auto& entry) { return !entry.second.has_ended(); });
@@ -335,6 +350,11 @@ Result<ServerConfig> read_server_config(const std::string& state) {
     config.spec.spares = json.at("spares");
     config.spec.machines_max = json.at("machines_max");
     config.spec.breaker_percent = json.at("breaker_percent");
+    const std::string driver = json.value("driver", "local");
+    if (driver != "local" && driver != "external")
+      return Error{Errc::kInvalidField, state + "/cluster.json: driver: '" + driver +
+                                            "' is not known; write local or external"};
+    config.local_machines = driver == "local";
     config.host = json.at("host");
     config.link_port = json.at("link_port");
     config.api_port = json.at("api_port");
@@ -352,6 +372,7 @@ Result<void> write_server_config(const std::string& state, const ServerConfig& c
                             {"spares", config.spec.spares},
                             {"machines_max", config.spec.machines_max},
                             {"breaker_percent", config.spec.breaker_percent},
+                            {"driver", config.local_machines ? "local" : "external"},
                             {"host", config.host},
                             {"link_port", config.link_port},
                             {"api_port", config.api_port}};

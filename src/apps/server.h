@@ -13,6 +13,9 @@ namespace holdfast {
 struct ServerConfig {
   std::string uuid;
   ClusterSpec spec;
+  // true: `server` starts an agent process per node. false: machines are somebody else's to start;
+  // each finds its password in DIR/nodes/n3/join.token.
+  bool local_machines = true;
   std::string host = "127.0.0.1";
   std::uint16_t link_port = 0;
   std::uint16_t api_port = 0;

@@ -69,12 +69,12 @@ bool WarmParent::ask(const Request& request) {
 
 void WarmParent::read() {
   asio::async_read_until(
-      socket_, asio::dynamic_buffer(buffer_), '\n',
-      [this, here = here_](const asio::error_code& error, std::size_t size) {
+      socket_, asio::dynamic_buffer(*buffer_), '\n',
+      [this, here = here_, buffer = buffer_](const asio::error_code& error, std::size_t size) {
         if (!*here) return;
         if (error) return died();
-        const std::string line = buffer_.substr(0, size);
-        buffer_.erase(0, size);
+        const std::string line = buffer->substr(0, size);
+        buffer->erase(0, size);
         take_line(line);
         if (*here) read();
       });

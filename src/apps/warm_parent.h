@@ -57,7 +57,8 @@ class WarmParent {
   bool alive_ = true;
   asio::posix::stream_descriptor socket_;
   OnAnswer on_answer_;
-  std::string buffer_;
+  // Shared with the read that is under way: asio trims it once more when that is cancelled.
+  std::shared_ptr<std::string> buffer_ = std::make_shared<std::string>();
   std::vector<std::string> pending_;  // ids asked for and not answered
   std::shared_ptr<bool> here_ = std::make_shared<bool>(true);
 };

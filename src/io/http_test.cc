@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 #include <future>
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <thread>
 #include <vector>
@@ -150,8 +152,12 @@ TEST_F(HttpTest, WhatAHandlerThrowsIsAnAnswer) {
 TEST_F(HttpTest, LongPollsDoNotKeepOthersWaiting) {
   std::promise<void> release;
   const std::shared_future<void> released = release.get_future().share();
-  const auto server = serve([released](const HttpRequest& request) -> HttpResponse {
-    if (request.path == "/wait") released.wait();
+  std::counting_semaphore<> arrived(0);
+  const auto server = serve([released, &arrived](const HttpRequest& request) -> HttpResponse {
+    if (request.path == "/wait") {
+      arrived.release();
+      released.wait();
+    }
     return {200, "{}"};
   });
   std::vector<std::thread> waiting;
@@ -160,6 +166,7 @@ TEST_F(HttpTest, LongPollsDoNotKeepOthersWaiting) {
       HttpClient client("127.0.0.1", server->port(), tls("a", "operator"));
       EXPECT_TRUE(client.get("/wait", seconds(30)).ok());
     });
+  for (int i = 0; i < 15; ++i) EXPECT_TRUE(arrived.try_acquire_for(std::chrono::seconds(10)));
   HttpClient client("127.0.0.1", server->port(), tls("a", "operator"));
   EXPECT_TRUE(client.get("/quick", seconds(20)).ok());
   release.set_value();

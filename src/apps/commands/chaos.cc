@@ -125,7 +125,7 @@ CLI::App* add(CLI::App& group, const std::shared_ptr<ChaosOptions>& options, con
               const char* what, Command command, const std::string& example) {
   CLI::App* app = group.add_subcommand(name, what);
   app->callback([options, command] { finish([&] { return command(*options); }); });
-  app->footer("\nExample:\n  holdfast chaos " + std::string(name) + " " + example);
+  app->footer("Example:\n  holdfast chaos " + std::string(name) + " " + example);
   return app;
 }
 
@@ -155,6 +155,8 @@ void add_chaos(CLI::App& app) {
   CLI::App* group =
       app.add_subcommand("chaos", "Break something on purpose and watch the recovery");
   group->require_subcommand(1);
+  group->footer(
+      "Examples:\n  holdfast chaos node-kill n2\n  holdfast chaos rank-kill gpt-small --rank 1");
 
   add_of_job(*group, options, "rank-kill", "Kill one process of a job", rank_kill,
              "gpt-small --rank 1")

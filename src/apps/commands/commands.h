@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -47,6 +48,11 @@ struct ClientOptions {
 void add_state_option(CLI::App& command, std::string& state);
 void add_json_option(CLI::App& command, bool& json);
 
+// Cuts the job's own command off the words of a `holdfast run` line: it is not the parser's to read
+// (`holdfast run node app.js` runs Node.js).
+[[nodiscard]] std::vector<std::string> cut_run_command(const CLI::App& app,
+                                                       std::vector<std::string>& args);
+
 // src/apps/up_command.cc
 void add_up(CLI::App& app);
 void add_down(CLI::App& app);
@@ -55,7 +61,8 @@ void add_agent(CLI::App& app);
 // src/apps/commands/
 void add_status(CLI::App& app);
 void add_node(CLI::App& app);
-void add_run(CLI::App& app);
+// `job_command` is what cut_run_command() gave, and outlives the app.
+void add_run(CLI::App& app, const std::vector<std::string>& job_command);
 void add_job(CLI::App& app);
 void add_incident(CLI::App& app);
 void add_events(CLI::App& app);

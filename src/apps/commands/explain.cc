@@ -42,7 +42,7 @@ void add_explain(CLI::App& app) {
   auto code = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("explain", "What an error code means and what to do");
   command->add_option("CODE", *code, "HF1001 and the like; none lists them all");
-  command->footer("\nExample:\n  holdfast explain HF2001");
+  command->footer("Example:\n  holdfast explain HF2001");
   command->callback([code] { finish([&] { return explain(*code); }); });
 }
 

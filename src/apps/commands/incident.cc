@@ -73,16 +73,17 @@ void add_incident(CLI::App& app) {
   auto options = std::make_shared<IncidentOptions>();
   CLI::App* group = app.add_subcommand("incident", "What broke, why, and what it cost");
   group->require_subcommand(1);
+  group->footer("Example:\n  holdfast incident show i1");
   CLI::App* command = group->add_subcommand("list", "All incidents");
   add_state_option(*command, options->client.state);
   add_json_option(*command, options->client.json);
-  command->footer("\nExample:\n  holdfast incident list");
+  command->footer("Example:\n  holdfast incident list");
   command->callback([options] { finish([&] { return list(*options); }); });
   command = group->add_subcommand("show", "The report: verdict, evidence, timeline, story");
   command->add_option("INCIDENT", options->incident, "Its id (i1)")->required();
   add_state_option(*command, options->client.state);
   add_json_option(*command, options->client.json);
-  command->footer("\nExample:\n  holdfast incident show i1");
+  command->footer("Example:\n  holdfast incident show i1");
   command->callback([options] { finish([&] { return show(*options); }); });
 }
 
@@ -95,7 +96,7 @@ void add_events(CLI::App& app) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command->add_flag("--follow", options->follow, "Wait for more");
-  command->footer("\nExamples:\n  holdfast events --limit 200\n  holdfast events --follow");
+  command->footer("Examples:\n  holdfast events --limit 200\n  holdfast events --follow");
   command->callback([options] { finish([&] { return events(*options); }); });
 }
 

@@ -107,6 +107,12 @@ Result<int> logs(const JobOptions& options) {
                                         " and has no output yet; wait for it with --follow"};
   const std::int64_t ranks =
       whole_at(at(job, "spec"), "nodes_max") * whole_at(at(job, "spec"), "ranks_per_node");
+  if (!options.follow && options.attempt > attempt_of(job))
+    return Error{Errc::kNotFound,
+                 fmt::format("--attempt: {} has had {} so far", options.job, attempt_of(job))};
+  if (options.rank >= ranks)
+    return Error{Errc::kNotFound,
+                 fmt::format("--rank: {} has ranks 0 to {}", options.job, ranks - 1)};
   std::vector<RankLog> rank_logs;
   for (std::int64_t rank = 0; rank < (options.all ? ranks : 1); ++rank)
     rank_logs.emplace_back(id, options.all ? static_cast<std::uint32_t>(rank) : options.rank,
@@ -114,8 +120,7 @@ Result<int> logs(const JobOptions& options) {
   if (options.follow) count_interrupts();
   if (options.follow) plane.be_patient();
   while (true) {
-    const std::string state = text_at(job, "state");
-    const bool over = state == "succeeded" || state == "failed" || state == "stopped";
+    const bool over = has_ended(job);
     // A job may run on fewer nodes than it asked for: the ranks beyond them have no log.
     for (RankLog& log : rank_logs) {
       const auto sink = [&](std::int64_t attempt, const std::string& text) {
@@ -148,6 +153,7 @@ void add_job(CLI::App& app) {
   auto options = std::make_shared<JobOptions>();
   CLI::App* group = app.add_subcommand("job", "Submit, list, watch and stop jobs");
   group->require_subcommand(1);
+  group->footer("Examples:\n  holdfast job submit job.yaml\n  holdfast job top gpt-small");
   const auto job_argument = [options](CLI::App* command) {
     command->add_option("JOB", options->job, "Name or id (j1)")->required();
   };
@@ -156,7 +162,7 @@ void add_job(CLI::App& app) {
   command->add_option("FILE", options->file, "The job, in YAML or JSON")->required();
   add_json_option(*command, options->client.json);
   command->footer(
-      "\nA job file:\n"
+      "A job file:\n"
       "  name: gpt-small\n"
       "  nodes: {min: 2, max: 4}\n"
       "  command: [python3, train.py]\n"
@@ -164,18 +170,18 @@ void add_job(CLI::App& app) {
       "Example:\n  holdfast job submit job.yaml");
   command = add(*group, options, "list", "All jobs", list);
   add_json_option(*command, options->client.json);
-  command->footer("\nExample:\n  holdfast job list --json | jq '.jobs[].state'");
+  command->footer("Example:\n  holdfast job list --json | jq '.jobs[].state'");
   command = add(*group, options, "describe", "One job, its attempt and its ranks", describe);
   job_argument(command);
   add_json_option(*command, options->client.json);
-  command->footer("\nExample:\n  holdfast job describe gpt-small");
+  command->footer("Example:\n  holdfast job describe gpt-small");
   command = add(*group, options, "stop", "Ask a job to stop", stop);
   job_argument(command);
   add_json_option(*command, options->client.json);
-  command->footer("\nExample:\n  holdfast job stop gpt-small");
+  command->footer("Example:\n  holdfast job stop gpt-small");
   command = add(*group, options, "top", "Watch a job live; Ctrl-C leaves it running", top);
   job_argument(command);
-  command->footer("\nExample:\n  holdfast job top gpt-small");
+  command->footer("Example:\n  holdfast job top gpt-small");
 
   command = add(*group, options, "logs", "What the ranks print", logs);
   job_argument(command);
@@ -185,7 +191,7 @@ void add_job(CLI::App& app) {
   command->add_option("--attempt", options->attempt, "Of this attempt [the current one]");
   command->add_flag("--follow", options->follow, "Wait for more, through later attempts");
   command->footer(
-      "\nExamples:\n"
+      "Examples:\n"
       "  holdfast job logs gpt-small --rank 3 --attempt 1\n"
       "  holdfast job logs gpt-small --all --follow");
 }

@@ -20,11 +20,6 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kStatusEvery = std::chrono::seconds(1);
 constexpr Duration kPollInterval = milliseconds(200);
 
-bool has_ended(const json& job) {
-  const std::string state = text_at(job, "state");
-  return state == "succeeded" || state == "failed" || state == "stopped";
-}
-
 class JobFollower {
  public:
   JobFollower(ControlPlane& plane, std::string job, std::int64_t after, FollowStyle style,

@@ -71,22 +71,23 @@ void add_node(CLI::App& app) {
   auto options = std::make_shared<NodeOptions>();
   CLI::App* group = app.add_subcommand("node", "List, describe, replace and add nodes");
   group->require_subcommand(1);
+  group->footer("Example:\n  holdfast node list");
   const auto node_argument = [options](CLI::App* command) {
     command->add_option("NODE", options->node, "Its id (n3)")->required();
   };
   add(*group, options, "list", "All nodes, by place", list)
-      ->footer("\nExample:\n  holdfast node list");
+      ->footer("Example:\n  holdfast node list");
   CLI::App* command = add(*group, options, "describe", "One node", describe);
   node_argument(command);
-  command->footer("\nExample:\n  holdfast node describe n3");
+  command->footer("Example:\n  holdfast node describe n3");
   command =
       add(*group, options, "replace", "Take a node away and put a spare in its place", replace);
   node_argument(command);
   command->footer(
-      "\nA job on it goes on from its last checkpoint.\n\n"
+      "A job on it goes on from its last checkpoint.\n\n"
       "Example:\n  holdfast node replace n3");
   add(*group, options, "add", "Get one machine more from the provider", add)
-      ->footer("\nExample:\n  holdfast node add");
+      ->footer("Example:\n  holdfast node add");
 }
 
 }  // namespace holdfast

@@ -34,7 +34,6 @@ struct RunOptions {
   double hang_stall_s = 0;
   std::string memory_limit;
   std::vector<std::string> environment;
-  CLI::App* command = nullptr;  // the rest of the line is the job's command
 };
 
 // "4" or "4:2", the second being the least
@@ -63,22 +62,18 @@ Result<void> apply_environment(const RunOptions& options, JobSpec& spec) {
   return {};
 }
 
-Result<void> apply_command(const RunOptions& options, JobSpec& spec) {
-  const std::vector<std::string> command = options.command->remaining();
+Result<void> apply_command(const RunOptions& options, const std::vector<std::string>& command,
+                           JobSpec& spec) {
   if (options.file.empty() == command.empty())
     return Error{Errc::kInvalidField,
                  command.empty() ? "command: missing; write `holdfast run [options] python3 "
                                    "train.py`, or give a job file with --file"
                                  : "command: given beside --file; give one of them"};
-  if (command.empty()) return {};
-  if (command[0].starts_with('-'))
-    return Error{Errc::kInvalidField,
-                 command[0] + ": no such option of `holdfast run`; see `holdfast run --help`"};
-  spec.command = command;
+  if (!command.empty()) spec.command = command;
   return {};
 }
 
-Result<JobSpec> build_spec(const RunOptions& options) {
+Result<JobSpec> build_spec(const RunOptions& options, const std::vector<std::string>& command) {
   JobSpec spec;
   std::error_code failed;
   const std::filesystem::path here = std::filesystem::current_path(failed);
@@ -86,7 +81,7 @@ Result<JobSpec> build_spec(const RunOptions& options) {
   if (!options.file.empty()) {
     HF_TRY(spec, read_job_file(options.file));
   }
-  HF_TRY_VOID(apply_command(options, spec));
+  HF_TRY_VOID(apply_command(options, command, spec));
   HF_TRY_VOID(apply_nodes(options, spec));
   HF_TRY_VOID(apply_environment(options, spec));
   if (options.ranks_per_node != 0) spec.ranks_per_node = options.ranks_per_node;
@@ -108,7 +103,7 @@ std::string summary(const json& job, const json& incidents) {
   std::string text = fmt::format("{} {} {}", text_at(at(job, "spec"), "name"), text_at(job, "id"),
                                  text_at(job, "state"));
   if (const std::string reason = text_at(job, "reason"); !reason.empty()) text += ": " + reason;
-  text += fmt::format("; {} steps, {} incident{}", whole_at(job, "step_reached"), incidents.size(),
+  text += fmt::format("; {} steps, {} incident{}", whole_at(job, "step"), incidents.size(),
                       incidents.size() == 1 ? "" : "s");
   for (const json& incident : incidents) text += " " + text_at(incident, "id");
   return text;
@@ -122,12 +117,13 @@ int exit_code_for(const FollowOutcome& outcome) {
   return code > 0 && code < 256 ? code : kExitJobFailed;
 }
 
-Result<int> run(const RunOptions& options) {
-  HF_TRY(const JobSpec spec, build_spec(options));
+Result<int> run(const RunOptions& options, const std::vector<std::string>& command) {
+  HF_TRY(const JobSpec spec, build_spec(options, command));
   HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
   HF_TRY(const json before, plane.get("/v1/events?limit=1"));
   // The token makes a second submission after a lost reply the same job.
   plane.be_patient();
+  count_interrupts();
   HF_TRY(const json answer, plane.post("/v1/jobs", render_job_body(spec)));
   const std::string id = text_at(at(answer, "job"), "id");
   if (!options.client.json) say(fmt::format("job {} is {}", spec.name, id));
@@ -149,7 +145,7 @@ Result<int> run(const RunOptions& options) {
                {"reason", at(outcome.job, "reason")},
                {"exit_code", exit_code},
                {"attempts", at(at(outcome.job, "attempt"), "number")},
-               {"steps", at(outcome.job, "step_reached")},
+               {"steps", at(outcome.job, "step")},
                {"incidents", outcome.incidents}}
               .dump() +
           "\n");
@@ -164,14 +160,30 @@ Result<int> run(const RunOptions& options) {
 
 }  // namespace
 
-void add_run(CLI::App& app) {
+std::vector<std::string> cut_run_command(const CLI::App& app, std::vector<std::string>& args) {
+  std::vector<std::string> command;
+  if (args.empty() || args[0] != "run") return command;
+  const CLI::App* run = app.get_subcommand("run");
+  std::size_t i = 1;
+  while (i < args.size() && args[i].starts_with('-') && args[i] != "--") {
+    const CLI::Option* option = run->get_option_no_throw(args[i].substr(0, args[i].find('=')));
+    if (option == nullptr) return command;  // the parser will complain
+    const bool has_value = option->get_items_expected_max() > 0;
+    i += has_value && args[i].find('=') == std::string::npos ? 2 : 1;
+  }
+  if (i >= args.size()) return command;
+  const auto end = args.begin() + static_cast<std::ptrdiff_t>(i);
+  command.assign(args[i] == "--" ? end + 1 : end, args.end());
+  args.erase(end, args.end());
+  return command;
+}
+
+void add_run(CLI::App& app, const std::vector<std::string>& job_command) {
   auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand("run",
                                          "Run a job and watch it until it ends:\n"
                                          "  holdfast run [options] [--] COMMAND [ARGUMENT...]\n"
                                          "  holdfast run [options] --file JOB.yaml");
-  options->command = command;
-  command->prefix_command();
   add_state_option(*command, options->client.state);
   command->add_flag("--json", options->client.json,
                     "Print each event as a line of JSON, and the outcome as the last one");
@@ -191,13 +203,14 @@ void add_run(CLI::App& app) {
   command->add_option("--env", options->environment, "NAME=value for the ranks; repeat for more")
       ->allow_extra_args(false);
   command->footer(
-      "\nThe job sees HOME, PATH, LANG, USER, PYTHONPATH, VIRTUAL_ENV, LD_LIBRARY_PATH and what\n"
+      "The job sees HOME, PATH, LANG, USER, PYTHONPATH, VIRTUAL_ENV, LD_LIBRARY_PATH and what\n"
       "--env names, and starts in this folder. Ctrl-C asks it to stop, a second one leaves it.\n\n"
       "Examples:\n"
       "  holdfast run --nodes 4 python3 train.py --lr 0.1\n"
       "  holdfast run --nodes 4:2 --checkpoint-folder ckpt --checkpoint-interval 50 python3 t.py\n"
       "  holdfast run --json --file job.yaml | tail -1");
-  command->callback([options] { finish([&] { return run(*options); }); });
+  command->callback(
+      [options, &job_command] { finish([&] { return run(*options, job_command); }); });
 }
 
 }  // namespace holdfast

@@ -54,7 +54,7 @@ void add_status(CLI::App& app) {
   CLI::App* command = app.add_subcommand("status", "The cluster on one page");
   add_state_option(*command, options->state);
   add_json_option(*command, options->json);
-  command->footer("\nExamples:\n  holdfast status\n  watch -n1 holdfast status");
+  command->footer("Examples:\n  holdfast status\n  watch -n1 holdfast status");
   command->callback([options] { finish([&] { return status(*options); }); });
 }
 
@@ -63,10 +63,11 @@ void add_breaker(CLI::App& app) {
   CLI::App* group = app.add_subcommand(
       "breaker", "The circuit breaker: stops cordoning when too many nodes look bad at once");
   group->require_subcommand(1);
+  group->footer("Example:\n  holdfast breaker close");
   CLI::App* command = group->add_subcommand("close", "Let bad nodes be cordoned again");
   add_state_option(*command, options->state);
   add_json_option(*command, options->json);
-  command->footer("\nExample:\n  holdfast breaker close");
+  command->footer("Example:\n  holdfast breaker close");
   command->callback([options] { finish([&] { return close_breaker(*options); }); });
 }
 

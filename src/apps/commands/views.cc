@@ -23,7 +23,7 @@ Ink ink_of_severity(const std::string& severity) {
 }
 
 Ink ink_of_state(const std::string& state) {
-  for (std::string_view good : {"healthy", "running", "succeeded", "recovered"})
+  for (std::string_view good : {"healthy", "running", "done", "succeeded", "recovered"})
     if (state == good) return Ink::kGreen;
   for (std::string_view bad : {"cordoned", "failed", "open", "gone"})
     if (state == bad) return Ink::kRed;
@@ -40,6 +40,17 @@ std::string line_of(const std::string& text) {
   std::string line = without_controls(text);
   std::ranges::replace(line, '\n', ' ');
   return line;
+}
+
+// Free text of several lines, a traceback perhaps, in a column of its own.
+std::string indented(const std::string& text, std::size_t column) {
+  std::string out;
+  for (const char letter : without_controls(text)) {
+    out += letter;
+    if (letter == '\n') out += std::string(column, ' ');
+  }
+  out.erase(out.find_last_not_of(" \n") + 1);
+  return out;
 }
 
 std::string age_text(const json& thing, const char* key, const Clocks& clocks) {
@@ -91,8 +102,11 @@ std::vector<PhaseTime> phases_of(const json& incident) {
   const json& phases = at(incident, "phases");
   for (std::string_view word : kWords<Phase>) {
     const std::string key = std::string(word) + "_ns";
-    if (has(phases, key.c_str()))
-      times.push_back({std::string(word), whole_at(phases, key.c_str())});
+    if (!has(phases, key.c_str())) continue;
+    const std::int64_t at_ns = whole_at(phases, key.c_str());
+    // Earlier than the one before: of an earlier round, and not reached again in the last one.
+    if (!times.empty() && at_ns < times.back().at_ns) continue;
+    times.push_back({std::string(word), at_ns});
   }
   return times;
 }
@@ -131,14 +145,14 @@ std::string evidence_lines(const json& verdict, std::int64_t from_ns) {
     if (has(evidence, "rank"))
       where += fmt::format("{}rank {}", where.empty() ? "" : " ", whole_at(evidence, "rank"));
     out += fmt::format("  {:>10}  {:<12}  {}\n", offset_text(whole_at(evidence, "at_ns"), from_ns),
-                       or_dash(where), line_of(text_at(evidence, "what")));
+                       or_dash(where), indented(text_at(evidence, "what"), 28));
   }
   return out;
 }
 
 std::string lost_text(const json& incident) {
   if (!has(incident, "steps_lost"))
-    return fmt::format("not known yet (step {} was reached)", whole_at(incident, "step_reached"));
+    return fmt::format("not known (step {} was reached)", whole_at(incident, "step_reached"));
   return fmt::format("{} steps (step {} was reached, {} restored)",
                      whole_at(incident, "steps_lost"), whole_at(incident, "step_reached"),
                      whole_or_dash(incident, "restored_step"));
@@ -178,6 +192,10 @@ std::string live_header(const json& job, const Paint& paint) {
   const json& ranks = list_at(job, "ranks");
   const json& first = ranks.empty() ? json() : ranks.front();
   const json& attempt = at(job, "attempt");
+  // What the ranks do now; the furthest step of all attempts when none has made one.
+  std::int64_t step = 0;
+  for (const json& rank : ranks) step = std::max(step, whole_at(rank, "step"));
+  if (step == 0) step = whole_at(job, "step");
   std::string line =
       fmt::format("{}  {}  attempt {}  step {}  {} steps/s  loss {}  commit {}",
                   paint(Ink::kBold, text_at(at(job, "spec"), "name") + " " + text_at(job, "id")),
@@ -190,8 +208,9 @@ std::string live_header(const json& job, const Paint& paint) {
 
 std::vector<std::vector<std::string>> live_rows(const LiveJob& live, std::size_t rows_max,
                                                 const Paint& paint) {
-  std::vector<std::vector<std::string>> rows = {
-      {">PLACE", "NODE", ">RANK", "STATE", ">STEP", ">STEPS/S", ">LOSS", "SPEED"}};
+  std::vector<std::vector<std::string>> rows = {{">PLACE", "NODE", ">RANK", "STATE", ">STEP",
+                                                 ">STEPS/S", ">LOSS",
+                                                 live.speeds.empty() ? "" : "SPEED"}};
   for (const json& rank : list_at(live.job, "ranks")) {
     if (rows.size() > rows_max) break;
     const auto speeds = live.speeds.find(whole_at(rank, "rank"));
@@ -253,6 +272,11 @@ void add_row(std::string& out, const char* name, const std::string& value, const
 
 }  // namespace
 
+bool has_ended(const json& job) {
+  const std::string state = text_at(job, "state");
+  return state == "succeeded" || state == "failed" || state == "stopped";
+}
+
 Clocks clocks_of(const json& answer) {
   return {whole_at(answer, "now_ns"), whole_at(answer, "wall_unix_ns")};
 }
@@ -302,7 +326,13 @@ std::string status_page(const json& status, const Paint& paint) {
                "Look at the nodes, then: holdfast breaker close\n\n",
                age_text(breaker, "since_ns", clocks));
   out += node_table(list_at(status, "nodes"), clocks, paint);
-  if (!list_at(status, "jobs").empty()) out += "\n" + job_table(list_at(status, "jobs"), paint);
+  json live = json::array();
+  for (const json& job : list_at(status, "jobs"))
+    if (!has_ended(job)) live.push_back(job);
+  if (!live.empty()) out += "\n" + job_table(live, paint);
+  if (const std::size_t ended = list_at(status, "jobs").size() - live.size(); ended > 0)
+    out += paint(Ink::kDim, fmt::format("\n{} job{} ended: holdfast job list\n", ended,
+                                        ended == 1 ? " has" : "s have"));
   if (!list_at(status, "incidents_open").empty())
     out += "\n" + incident_table(list_at(status, "incidents_open"), clocks, paint);
   return out;
@@ -443,8 +473,9 @@ std::string incident_report(const json& incident, const Clocks& clocks, const Pa
   add_row(out, "lost", lost_text(incident), paint);
   if (has(incident, "first_attempt"))
     add_row(out, "attempts",
-            fmt::format("{} was hit, {} went on", text_at(incident, "first_attempt"),
-                        or_dash(text_at(incident, "last_attempt"))),
+            fmt::format("{} was hit, {} {}", text_at(incident, "first_attempt"),
+                        or_dash(text_at(incident, "last_attempt")),
+                        text_at(incident, "state") == "failed" ? "was the last" : "went on"),
             paint);
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
     const std::string lines = evidence_lines(verdicts[i], begin);

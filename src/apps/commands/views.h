@@ -14,6 +14,8 @@
 
 namespace holdfast {
 
+[[nodiscard]] bool has_ended(const nlohmann::json& job);
+
 // Leads from cluster time, in which records are kept, to what a person can place.
 struct Clocks {
   std::int64_t now_ns = 0;

@@ -125,6 +125,9 @@ TEST_F(ViewsTest, StatusThatIsNotHealthy) {
   json missing = status_of(NodeState::kHealthy);
   missing["nodes"].erase(2);  // no spare
   EXPECT_NE(status_page(missing, Paint{}).find("needs attention"), std::string::npos);
+  json ended = status_of(NodeState::kHealthy);
+  ended["jobs"][0]["state"] = "failed";
+  EXPECT_NE(status_page(ended, Paint{}).find("1 job has ended"), std::string::npos);
   json open = status_of(NodeState::kHealthy);
   open["breaker"]["open"] = true;
   EXPECT_NE(status_page(open, Paint{}).find("the circuit breaker is open"), std::string::npos);
@@ -159,6 +162,26 @@ TEST_F(ViewsTest, IncidentReport) {
             "    +0.122 s  n5 takes place 2\n");
 }
 
+TEST_F(ViewsTest, IncidentWhoseSecondRoundFailed) {
+  IncidentRecord record = incident();
+  record.state = IncidentState::kFailed;
+  record.phases = {at_ms(0), at_ms(500), at_ms(510), at_ms(100), at_ms(200), std::nullopt};
+  record.verdicts[0].evidence = {{"Traceback:\n  line 1\n", NodeId{1}, 0, at_ms(40)}};
+  record.story.clear();
+  const std::string report = incident_report(to_json_value(record), clocks(), Paint{});
+  EXPECT_NE(report.find("a1 was hit, a2 was the last"), std::string::npos) << report;
+  EXPECT_NE(
+      report.find("    +0.040 s  n1 rank 0     Traceback:\n"
+                  "                              line 1\n"
+                  "\n"
+                  "Timeline\n"
+                  "  drained         500 ms  ███████████████████████████████████████████████\n"
+                  "  decided          10 ms                                                 █\n"
+                  "  total           510 ms\n"),
+      std::string::npos)
+      << report;
+}
+
 TEST_F(ViewsTest, IncidentThatHasJustBegun) {
   IncidentRecord record;
   record.id = {2};
@@ -169,7 +192,7 @@ TEST_F(ViewsTest, IncidentThatHasJustBegun) {
             "\n"
             "  what happened     not known yet\n"
             "  began             2025-11-24 15:59:59\n"
-            "  lost              not known yet (step 0 was reached)\n");
+            "  lost              not known (step 0 was reached)\n");
 }
 
 TEST_F(ViewsTest, LiveView) {

@@ -50,6 +50,7 @@ class World {
   struct Node {
     AgentMachine agent;
     bool alive = false;
+    bool gone = false;  // its machine has ended, or will not come
     bool frozen = false;
     std::vector<Action> backlog;  // what waits for the thaw
     std::uint64_t stream = 0;     // 0: not connected

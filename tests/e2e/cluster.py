@@ -1,0 +1,157 @@
+"""A real cluster for a test: `holdfast up` in a folder of its own, driven through the command line as
+a person would. Every wait has a deadline and says what it waited for."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HOLDFAST = os.environ.get("HOLDFAST", os.path.join(HERE, "../../build/release/holdfast"))
+PYTHON = os.environ.get("HOLDFAST_TEST_PYTHON", "/usr/bin/python3")
+TRAIN = os.path.join(HERE, "train.py")
+
+
+def wait_for(condition, what, deadline_s=60):
+    """Until condition() is true; returns what it gave."""
+    end = time.monotonic() + deadline_s
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError("not within %s s: %s" % (deadline_s, what))
+        time.sleep(0.05)  # between two looks, not instead of one
+
+
+class Cluster:
+    def __init__(self, nodes=4, spares=1, *options):
+        self.folder = tempfile.mkdtemp(prefix="holdfast-e2e-")
+        self.state = os.path.join(self.folder, "state")
+        self.cli("up", "--nodes", str(nodes), "--spares", str(spares), "--json", *options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind is not None:
+            self.tell_all()
+        self.call("down")
+        for path in self.agent_pids():  # what a failed test may have left frozen
+            self.signal(path, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def call(self, *arguments, **options):
+        command = [HOLDFAST] + list(arguments)
+        if arguments[0] not in ("explain", "version"):
+            command += ["--state", self.state]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, universal_newlines=True, timeout=120, **options)
+
+    def cli(self, *arguments):
+        done = self.call(*arguments)
+        if done.returncode != 0:
+            raise AssertionError("holdfast %s: status %d\n%s%s" % (
+                " ".join(arguments), done.returncode, done.stdout, done.stderr))
+        return done.stdout
+
+    def json(self, *arguments):
+        return json.loads(self.cli(*arguments, "--json"))
+
+    def submit(self, name, *arguments, script=TRAIN, nodes=4, nodes_min=None, checkpoint=True,
+               command=None, **spec):
+        job = {"name": name, "nodes": {"min": nodes_min or nodes, "max": nodes},
+               "command": command or [PYTHON, script] + [str(a) for a in arguments],
+               "working_folder": self.folder}
+        if checkpoint:
+            job["checkpoint"] = {"folder": os.path.join(self.folder, name + "-checkpoints")}
+        job.update(spec)
+        path = os.path.join(self.folder, name + ".yaml")
+        with open(path, "w") as file:
+            json.dump(job, file)  # JSON is YAML
+        self.cli("job", "submit", path)
+
+    def job(self, name):
+        return self.json("job", "describe", name)
+
+    def wait_job(self, name, states, deadline_s=90):
+        states = (states,) if isinstance(states, str) else states
+        return wait_for(lambda: (lambda j: j if j["state"] in states else None)(self.job(name)),
+                        "job %s in %s" % (name, "/".join(states)), deadline_s)
+
+    def wait_step(self, name, step, deadline_s=60, attempt=None):
+        def there():
+            job = self.job(name)
+            current = int(job["attempt"]["number"][1:])
+            live = max([rank["step"] for rank in job["ranks"]] or [0])
+            return job if live >= step and (attempt is None or current >= attempt) else None
+        return wait_for(there, "job %s at step %d" % (name, step), deadline_s)
+
+    def log(self, name, rank=0, attempt=None):
+        more = ["--attempt", "a%d" % attempt] if attempt else []
+        return self.cli("job", "logs", name, "--rank", str(rank), *more)
+
+    def nodes(self):
+        return {node["id"]: node for node in self.json("node", "list")["nodes"]}
+
+    def incidents(self):
+        return self.json("incident", "list")["incidents"]
+
+    def events(self):
+        return self.json("events")["events"]
+
+    def weights(self, name):
+        lines = [line for line in self.log(name).splitlines() if line.startswith("weights ")]
+        assert lines, "no weights in the log of " + name
+        return lines[-1]
+
+    def server_pid(self):
+        return self.json("status")["server_pid"]
+
+    def agent_pids(self):
+        pids = {}
+        folder = os.path.join(self.state, "nodes")
+        for node in os.listdir(folder) if os.path.isdir(folder) else []:
+            try:
+                with open(os.path.join(folder, node, "agent.pid")) as file:
+                    pids[node] = int(file.read().split()[0])
+            except (OSError, ValueError, IndexError):
+                pass
+        return pids
+
+    def signal(self, node, number):
+        """To a node's agent, if that process is still the agent."""
+        pid = self.agent_pids().get(node)
+        try:
+            with open("/proc/%d/cmdline" % pid, "rb") as file:
+                if self.state.encode() in file.read():
+                    os.kill(pid, number)
+        except (OSError, TypeError):
+            pass
+
+    def tell_all(self):
+        for path in ["server.log"] + ["nodes/%s/agent.log" % n for n in sorted(self.agent_pids())]:
+            try:
+                with open(os.path.join(self.state, path), errors="replace") as file:
+                    sys.stderr.write("---- %s\n%s\n" % (path, file.read()[-6000:]))
+            except OSError:
+                pass
+
+
+def verdict_of(incident):
+    return incident["verdicts"][-1]
+
+
+class ClusterTest(unittest.TestCase):
+    maxDiff = None
+
+    def assert_recovered(self, incident, cause, action=None):
+        self.assertEqual(incident["state"], "recovered", incident)
+        self.assertEqual(verdict_of(incident)["cause"], cause, incident)
+        if action:
+            self.assertEqual(verdict_of(incident)["action"], action, incident)
+        self.assertTrue(incident["story"])

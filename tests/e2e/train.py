@@ -1,0 +1,76 @@
+"""A small DDP job for the end-to-end tests: deterministic for a seed and world size, and able to
+misbehave on request. Prints the hash of its final weights."""
+import argparse
+import hashlib
+import os
+import signal
+import sys
+import time
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import holdfast
+from holdfast import checkpoint
+
+
+def misbehave(how, rank):
+    if how == "raise":
+        raise ValueError("planted by the test on rank %d" % rank)
+    if how == "segv":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if how == "exit":
+        sys.exit(7)
+    if how == "spin":
+        while True:
+            pass
+    if how == "sleep":
+        time.sleep(3600)
+    if how == "memory":
+        hog = []
+        while True:
+            hog.append(bytearray(os.urandom(1 << 20)) * 16)
+    raise SystemExit("no such misbehaviour: " + how)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--every", type=int, default=5, help="steps between checkpoints")
+    parser.add_argument("--pause", type=float, default=0.02, help="seconds per step, for a fault to hit")
+    parser.add_argument("--fault", default="", help="how")
+    parser.add_argument("--fault-rank", type=int, default=1)
+    parser.add_argument("--fault-step", type=int, default=8)
+    parser.add_argument("--fault-once", action="store_true", help="only in the first attempt")
+    args = parser.parse_args()
+
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    torch.manual_seed(7)
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 32)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    first = checkpoint.restore(model=model, optimizer=optimizer)
+    if rank == 0:
+        print("from step %d, attempt %s" % (first, os.environ["HOLDFAST_ATTEMPT"]), flush=True)
+    for step in range(first, args.steps):
+        generator = torch.Generator().manual_seed(step * 1000 + rank)
+        batch = torch.randn(16, 32, generator=generator)
+        loss = ((model(batch) - batch) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        holdfast.progress(step + 1, loss=loss.item(), tokens=16)
+        if (step + 1) % args.every == 0:
+            checkpoint.save(step + 1, model=model, optimizer=optimizer)
+        time.sleep(args.pause)
+        if args.fault and rank == args.fault_rank and step + 1 == args.fault_step:
+            if not args.fault_once or os.environ["HOLDFAST_ATTEMPT"] == "1":
+                misbehave(args.fault, rank)
+    weights = b"".join(p.detach().numpy().tobytes() for p in model.module.parameters())
+    if rank == 0:
+        print("weights " + hashlib.sha256(weights).hexdigest(), flush=True)
+
+
+main()
