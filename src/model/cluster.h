@@ -37,6 +37,7 @@ struct Breaker {
 struct ClusterState {
   ClusterSpec spec;
   std::uint32_t nodes_made = 0;      // also the last node id given
+  bool down = false;                 // taken down by an operator; nothing is provisioned
   std::uint32_t provisioning_failures = 0;  // in a row; the pool is not refilled after too many
   std::uint32_t jobs_made = 0;
   std::uint32_t incidents_made = 0;

@@ -19,6 +19,7 @@ void Controller::on(const event::ClusterMade& made) {
   if (state_.spec.machines_max != 0) state_.spec.machines_max += state_.nodes_made;
   state_.provisioning_failures = 0;
   state_.breaker = {};
+  state_.down = false;
   for (std::uint32_t place = 1; place <= made.spec.nodes; ++place) add_node(place);
   for (std::uint32_t spare = 0; spare < made.spec.spares; ++spare) add_node(0);
   audit(Severity::kInfo, "cluster.made",
@@ -259,6 +260,7 @@ void Controller::fill_places() {
 }
 
 void Controller::refill_pool() {
+  if (state_.down) return;
   std::uint32_t members = 0;
   for (const auto& [id, node] : state_.nodes)
     if (node.is_live() || node.state == NodeState::kProvisioning) ++members;
@@ -294,6 +296,7 @@ void Controller::on(const event::RendezvousMoved& moved) {
 }
 
 void Controller::on(const event::DownAsked& asked) {
+  state_.down = true;
   // Nodes first, so that the end of one job starts no other and provisions nothing.
   for (auto& [id, node] : state_.nodes) {
     if (node.state == NodeState::kGone) continue;

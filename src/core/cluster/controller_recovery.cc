@@ -10,6 +10,21 @@ namespace holdfast {
 
 using effect::Severity;
 
+namespace {
+
+// As a shell would tell the end of the rank that the verdict names: its status, or 128 + signal.
+std::int32_t exit_code_of(const AttemptRecord& attempt, const Verdict& verdict) {
+  for (const RankExit& exit : attempt.exits) {
+    const bool named =
+        std::find(verdict.ranks.begin(), verdict.ranks.end(), exit.rank) != verdict.ranks.end();
+    if (!named || exit.clean()) continue;
+    return exit.signal != 0 ? 128 + exit.signal : exit.code;
+  }
+  return 1;
+}
+
+}  // namespace
+
 // REQUIRES: job.is_live().
 void Controller::first_sign(JobRecord& job, const std::string& what) {
   open_incident(job);
@@ -158,7 +173,7 @@ void Controller::conclude(JobRecord& job) {
                 std::string(word_of(verdict.action)) + ": " + verdict.summary);
   release_nodes(job);
   if (!decision.start_again) {
-    end_job(job, JobState::kFailed, decision.reason, 1);
+    end_job(job, JobState::kFailed, decision.reason, exit_code_of(job.attempt, verdict));
     return;
   }
   if (decision.other_nodes)
@@ -205,8 +220,11 @@ IncidentRecord& Controller::open_incident(JobRecord& job) {
 
 void Controller::mark(JobRecord& job, Phase phase) {
   if (!job.incident) return;
-  auto& at = state_.incidents.at(job.incident).phases[static_cast<std::size_t>(phase)];
-  if (phase != Phase::kNoticed || !at) at = now_;
+  auto& phases = state_.incidents.at(job.incident).phases;
+  const auto index = static_cast<std::size_t>(phase);
+  if (phase != Phase::kNoticed || !phases[index]) phases[index] = now_;
+  // What an earlier round reached is not reached in this one yet.
+  for (std::size_t later = index + 1; later < kPhases; ++later) phases[later].reset();
 }
 
 void Controller::tell(JobRecord& job, const std::string& line) {
