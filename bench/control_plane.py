@@ -117,6 +117,7 @@ def measure_decisions(load, api, agents):
     for first in range(0, DEAD, DEAD_AT_ONCE):
         group = chosen[first:first + DEAD_AT_ONCE]
         stopped += load.ask("stop " + " ".join(map(str, group)), "stopped", len(group))
+        # tidy: allow sleep, because a benchmark samples over time
         time.sleep(DEAD_EVERY_S)  # the pace of the load
     machine.wait_for(lambda: len(lost.seen_ns) >= DEAD, "node.lost for every dead stream", 15)
     lost.stopping = True
@@ -143,8 +144,10 @@ def measure(build, agents, decide):
         began = time.monotonic()
         load.ask("connect", "connected")
         row = {"streams": agents, "connect_s": time.monotonic() - began, "empty_mib": empty_mib}
+        # tidy: allow sleep, because a benchmark samples over time
         time.sleep(2)  # the joins' own work is done
         before, load_before, at = cpu_s(server.pid), cpu_s(load.process.pid), time.monotonic()
+        # tidy: allow sleep, because a benchmark samples over time
         time.sleep(CPU_WINDOW_S)
         window = time.monotonic() - at
         row["cpu_cores"] = (cpu_s(server.pid) - before) / window

@@ -63,6 +63,7 @@ def wait_for(condition, what, deadline_s):
             return found
         if time.monotonic() > end:
             raise RuntimeError("not within %s s: %s" % (deadline_s, what))
+        # tidy: allow sleep, because a benchmark samples over time
         time.sleep(0.02)
 
 

@@ -8,7 +8,7 @@ namespace holdfast {
 namespace {
 
 Result<JobSpec> parse(const std::string& text) {
-  return parse_job_file(text, "job.yaml", "/home/ada");
+  return parse_job_file(text, "job.yaml", "/srv/ada");
 }
 
 constexpr const char* kWhole = R"(name: gpt-small
@@ -41,7 +41,7 @@ TEST(JobFile, EveryKeyArrives) {
   expected.ranks_per_node = 8;
   expected.command = {"python3", "train.py", "--lr", "0.1"};
   expected.environment = {{"OMP_NUM_THREADS", "1"}, {"GREETING", "a b"}};
-  expected.working_folder = "/home/ada/gpt";
+  expected.working_folder = "/srv/ada/gpt";
   expected.checkpoint = {"/scratch/ckpt", 50, 5};
   expected.retry.attempts_without_progress_max = 2;
   expected.hang = {milliseconds(2500), 4};
@@ -54,7 +54,7 @@ TEST(JobFile, LittleIsEnough) {
   const auto spec = parse("{name: a, command: 'echo $HOME'}");
   ASSERT_TRUE(spec.ok()) << spec.error().text();
   EXPECT_EQ(spec->command, (std::vector<std::string>{"/bin/sh", "-c", "echo $HOME"}));
-  EXPECT_EQ(spec->working_folder, "/home/ada");
+  EXPECT_EQ(spec->working_folder, "/srv/ada");
   EXPECT_EQ(spec->nodes_min, 1u);
   EXPECT_EQ(spec->nodes_max, 1u);
 }

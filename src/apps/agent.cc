@@ -7,10 +7,10 @@
 #include <memory>
 #include <thread>
 
+#include <spdlog/spdlog.h>
 #include <asio/post.hpp>
 #include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
-#include <spdlog/spdlog.h>
 
 #include "apps/chaos_on_node.h"
 #include "apps/log_shipper.h"
@@ -27,7 +27,8 @@
 namespace holdfast {
 namespace {
 
-constexpr auto kLookOften = std::chrono::milliseconds(20);   // while a rank starts: its first step matters
+constexpr auto kLookOften =
+    std::chrono::milliseconds(20);  // while a rank starts: its first step matters
 constexpr auto kLookSeldom = std::chrono::milliseconds(100);
 // Ports for rank 0's store: below the range that the kernel gives to outgoing connections.
 constexpr std::uint16_t kRendezvousFirst = 20000;
@@ -59,7 +60,9 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
   void step(const AgentEvent& event);
   void take(const ServerMessage& message);
   void perform(const agent_effect::Send& send);
-  void perform(const agent_effect::WarmUp& warm_up) { launcher_.warm_up(warm_up.job, warm_up.spec); }
+  void perform(const agent_effect::WarmUp& warm_up) {
+    launcher_.warm_up(warm_up.job, warm_up.spec);
+  }
   void perform(const agent_effect::CoolDown& cool) { launcher_.cool_down(cool.job); }
   void perform(const agent_effect::StartRank& start);
   void perform(const agent_effect::KillRanks& kill) {
@@ -98,13 +101,18 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
 Agent::Agent(AgentConfig config, NodeId node, std::string python_folder)
     : config_(std::move(config)),
       node_(node),
-      launcher_(context_, {.node = node, .folder = config_.folder,
-                           .python_folder = std::move(python_folder), .cluster = config_.cluster,
-                           .environment = own_environment()}, *this),
+      launcher_(context_,
+                {.node = node,
+                 .folder = config_.folder,
+                 .python_folder = std::move(python_folder),
+                 .cluster = config_.cluster,
+                 .environment = own_environment()},
+                *this),
       logs_([this](const agent_message::LogChunk& chunk) { return link_->send(chunk); }),
-      stacks_(context_, [this](const agent_message::StacksCollected& stacks) {
-        step(agent_event::StacksRead{stacks});
-      }),
+      stacks_(context_,
+              [this](const agent_message::StacksCollected& stacks) {
+                step(agent_event::StacksRead{stacks});
+              }),
       kernel_log_(config_.kernel_log, KernelLogTail::Start::kEnd) {}
 
 int Agent::run(LinkClient::Options link) {
@@ -124,8 +132,11 @@ int Agent::run(LinkClient::Options link) {
 agent_message::Hello Agent::self() {
   struct sysinfo machine {};
   ::sysinfo(&machine);
-  return {.node = node_, .address = config_.address, .rendezvous_port = rendezvous_port_,
-          .pid = ::getpid(), .cpus = std::thread::hardware_concurrency(),
+  return {.node = node_,
+          .address = config_.address,
+          .rendezvous_port = rendezvous_port_,
+          .pid = ::getpid(),
+          .cpus = std::thread::hardware_concurrency(),
           .memory_bytes = std::uint64_t{machine.totalram} * machine.mem_unit};
 }
 
@@ -136,8 +147,10 @@ void Agent::pick_rendezvous_port() {
           ? static_cast<std::uint16_t>(rendezvous_port_ + 1)
           : static_cast<std::uint16_t>(kRendezvousFirst + (::getpid() * 37) % 12000);
   const auto port = free_port(config_.address, kRendezvousFirst, kRendezvousLast, hint);
-  if (port.ok()) rendezvous_port_ = *port;
-  else spdlog::error("{}", port.error().text());
+  if (port.ok())
+    rendezvous_port_ = *port;
+  else
+    spdlog::error("{}", port.error().text());
 }
 
 void Agent::step(const AgentEvent& event) {
@@ -148,7 +161,8 @@ void Agent::step(const AgentEvent& event) {
 }
 
 void Agent::take(const ServerMessage& message) {
-  if (const auto* ack = std::get_if<server_message::LogAck>(&message)) return logs_.acknowledged(*ack);
+  if (const auto* ack = std::get_if<server_message::LogAck>(&message))
+    return logs_.acknowledged(*ack);
   if (const auto* inject = std::get_if<server_message::Inject>(&message))
     return inject_here(*inject, launcher_, config_.kernel_log);
   if (std::holds_alternative<server_message::Welcome>(message)) logs_.reconnected();
@@ -182,10 +196,10 @@ void Agent::perform(const agent_effect::CollectStacks& collect) {
 void Agent::perform(const agent_effect::ArmGrace& grace) {
   auto timer = std::make_shared<asio::steady_timer>(context_);
   timer->expires_after(std::chrono::nanoseconds(grace.after.ns));
-  timer->async_wait([this, timer, job = grace.job, attempt = grace.attempt](
-                        const asio::error_code& error) {
-    if (!error) step(agent_event::GraceOver{job, attempt});
-  });
+  timer->async_wait(
+      [this, timer, job = grace.job, attempt = grace.attempt](const asio::error_code& error) {
+        if (!error) step(agent_event::GraceOver{job, attempt});
+      });
 }
 
 void Agent::perform(const agent_effect::ArmHeartbeat& heartbeat) {
@@ -276,7 +290,9 @@ Result<int> run_agent(const AgentConfig& given) {
   HF_TRY(const std::string python, unpack_python(config.folder));
   HF_TRY(const JoinResult joined, join(config.server, ca, token));
   Agent agent(config, joined.node, python);
-  return agent.run({.server = config.server, .ca_pem = ca, .credentials = joined.credentials,
+  return agent.run({.server = config.server,
+                    .ca_pem = ca,
+                    .credentials = joined.credentials,
                     .jitter_seed = joined.node.value});
 }
 

@@ -7,12 +7,12 @@
 namespace holdfast {
 
 struct AgentConfig {
-  std::string server;      // host:port
-  std::string ca;          // PEM file
+  std::string server;  // host:port
+  std::string ca;      // PEM file
   std::string cluster;
-  std::string folder;      // of this node; holds join.token
+  std::string folder;                 // of this node; holds join.token
   std::string address = "127.0.0.1";  // where other nodes reach this one
-  std::string kernel_log;  // empty: FOLDER/kernel.log; a machine of its own: /dev/kmsg
+  std::string kernel_log;             // empty: FOLDER/kernel.log; a machine of its own: /dev/kmsg
 };
 
 // Joins the cluster and runs ranks until the control plane sends it away. Returns the exit status.

@@ -22,10 +22,10 @@ const RankLauncher::Rank* find_rank(const RankLauncher& launcher, JobId job, std
 void kill_for_memory(const RankLauncher::Rank& rank, const std::string& kernel_log) {
   const pid_t pid = RankLauncher::training_pid(rank);
   const std::uint64_t kib = resident_bytes(pid) / 1024;
-  const std::string line = "Memory cgroup out of memory: Killed process " + std::to_string(rank.pid) +
-                           " (python3) total-vm:" + std::to_string(kib * 4) +
-                           "kB, anon-rss:" + std::to_string(kib) +
-                           "kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:0kB oom_score_adj:0";
+  const std::string line =
+      "Memory cgroup out of memory: Killed process " + std::to_string(rank.pid) +
+      " (python3) total-vm:" + std::to_string(kib * 4) + "kB, anon-rss:" + std::to_string(kib) +
+      "kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:0kB oom_score_adj:0";
   if (const auto written = append_line(kernel_log, line); !written.ok())
     spdlog::warn("{}", written.error().text());
   kill_session(rank.pid, SIGKILL);

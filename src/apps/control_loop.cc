@@ -46,10 +46,11 @@ Result<std::unique_ptr<ControlLoop>> ControlLoop::recover(Journal& journal, Worl
     Effects effects;
     loop->controller_.step(entry.at, event, effects);
     if (digest_of(effects) != entry.effects_digest)
-      return Error{Errc::kStateCorrupt,
-                   "journal entry " + std::to_string(entry.seq) +
-                       ": this version decides otherwise than the one that wrote it; start the "
-                       "version that wrote it once more, end it with `holdfast down`, then upgrade"};
+      return Error{
+          Errc::kStateCorrupt,
+          "journal entry " + std::to_string(entry.seq) +
+              ": this version decides otherwise than the one that wrote it; start the "
+              "version that wrote it once more, end it with `holdfast down`, then upgrade"};
     loop->last_seq_ = entry.seq;
   }
   const bool is_new = loop->last_seq_ == 0;
@@ -133,9 +134,9 @@ void ControlLoop::step(Event event, std::vector<Journal::Entry>& entries,
     if (const auto* audit = std::get_if<effect::Audit>(&effect)) {
       notes.push_back({wall, at, std::string(word_of(audit->severity)), audit->kind, audit->text,
                        audit->node.value, audit->job.value, audit->incident.value});
-      spdlog::log(audit->severity == effect::Severity::kInfo ? spdlog::level::info
-                                                             : spdlog::level::warn,
-                  "{}: {}", audit->kind, audit->text);
+      spdlog::log(
+          audit->severity == effect::Severity::kInfo ? spdlog::level::info : spdlog::level::warn,
+          "{}: {}", audit->kind, audit->text);
     }
     effects.push_back(std::move(effect));
   }
@@ -149,7 +150,8 @@ void ControlLoop::append_or_wait(const std::vector<Journal::Entry>& entries,
     const Result<void> written = journal_.append(entries, notes);
     if (written.ok()) return;
     if (written.error().code != Errc::kDiskFull) fatal(6, written.error().text());
-    spdlog::error("{}; the control plane waits for space, training goes on", written.error().text());
+    spdlog::error("{}; the control plane waits for space, training goes on",
+                  written.error().text());
     std::this_thread::sleep_for(std::chrono::seconds(1));
   }
 }
@@ -208,8 +210,10 @@ void ControlLoop::arm() {
 
 void ControlLoop::write_snapshot() {
   const Result<void> written = journal_.snapshot(last_seq_, encode(controller_.state()));
-  if (written.ok()) snapshot_seq_ = last_seq_;
-  else spdlog::error("no snapshot: {}", written.error().text());
+  if (written.ok())
+    snapshot_seq_ = last_seq_;
+  else
+    spdlog::error("no snapshot: {}", written.error().text());
 }
 
 void ControlLoop::wait_for_note(std::uint64_t after, Duration at_most) {

@@ -22,9 +22,9 @@
 
 namespace holdfast {
 
-// The one thread on which the control plane decides. Events are gathered for a turn, stepped through
-// the controller, journaled in one transaction, and only then do their effects leave: what another
-// process has seen of us is never forgotten by a crash.
+// The one thread on which the control plane decides. Events are gathered for a turn, stepped
+// through the controller, journaled in one transaction, and only then do their effects leave: what
+// another process has seen of us is never forgotten by a crash.
 class ControlLoop {
  public:
   // Carries out effects, on the loop's thread. Must not block.
@@ -57,7 +57,7 @@ class ControlLoop {
     return result.get();
   }
 
-  void run();   // until stop()
+  void run();  // until stop()
   void stop() { context_.stop(); }
   asio::io_context& context() { return context_; }
 

@@ -47,8 +47,10 @@ void LogShipper::ship() {
                   std::move(chunk->bytes)}))
         return;  // reconnected() starts over from what was acknowledged
     }
-    if (log.ended && log.all_sent && log.acknowledged >= log.sent) it = logs_.erase(it);
-    else ++it;
+    if (log.ended && log.all_sent && log.acknowledged >= log.sent)
+      it = logs_.erase(it);
+    else
+      ++it;
   }
 }
 

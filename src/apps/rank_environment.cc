@@ -24,8 +24,10 @@ std::map<std::string, std::string> rank_environment(
   const JobSpec& spec = start.spec;
   auto environment = job_environment(spec, python_folder, agent_environment);
   const auto set = [&](const char* name, auto value) {
-    if constexpr (std::is_integral_v<decltype(value)>) environment[name] = std::to_string(value);
-    else environment[name] = std::move(value);
+    if constexpr (std::is_integral_v<decltype(value)>)
+      environment[name] = std::to_string(value);
+    else
+      environment[name] = std::move(value);
   };
   set("MASTER_ADDR", start.master_address);
   set("MASTER_PORT", start.master_port);
@@ -63,7 +65,8 @@ std::optional<PythonCommand> python_command(const std::vector<std::string>& comm
   name.remove_prefix(name.rfind('/') == std::string_view::npos ? 0 : name.rfind('/') + 1);
   if (!name.starts_with("python")) return std::nullopt;
   name.remove_prefix(6);
-  if (!std::all_of(name.begin(), name.end(), [](char c) { return c == '.' || (c >= '0' && c <= '9'); }))
+  if (!std::all_of(name.begin(), name.end(),
+                   [](char c) { return c == '.' || (c >= '0' && c <= '9'); }))
     return std::nullopt;
 
   PythonCommand python{.interpreter = command[0]};
@@ -73,7 +76,8 @@ std::optional<PythonCommand> python_command(const std::vector<std::string>& comm
     python.is_module = true;
     ++next;
   }
-  if (next >= command.size() || command[next].empty() || command[next][0] == '-') return std::nullopt;
+  if (next >= command.size() || command[next].empty() || command[next][0] == '-')
+    return std::nullopt;
   python.target = command[next];
   python.arguments.assign(command.begin() + static_cast<std::ptrdiff_t>(next) + 1, command.end());
   return python;

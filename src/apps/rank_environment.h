@@ -15,16 +15,16 @@ struct RankPaths {
   std::string log, page, error, stacks;
 };
 
-// The signal that makes a Python rank dump its stacks. A real-time one, so it does not take a signal
-// that a program may use; sent only to a process that catches it.
+// The signal that makes a Python rank dump its stacks. A real-time one, so it does not take a
+// signal that a program may use; sent only to a process that catches it.
 inline constexpr int kStacksSignal = 40;
 
 // Everything that a rank finds in its environment: the job's own, torchrun's variables (so that any
 // torchrun script runs unchanged), Holdfast's.
 [[nodiscard]] std::map<std::string, std::string> rank_environment(
-    const server_message::StartRanks& start, std::uint32_t local_rank,
-    const std::string& job_name, NodeId node, const RankPaths& paths,
-    const std::string& python_folder, const std::map<std::string, std::string>& agent_environment);
+    const server_message::StartRanks& start, std::uint32_t local_rank, const std::string& job_name,
+    NodeId node, const RankPaths& paths, const std::string& python_folder,
+    const std::map<std::string, std::string>& agent_environment);
 
 // The job's environment alone: what a parent that forks its ranks starts with.
 [[nodiscard]] std::map<std::string, std::string> job_environment(

@@ -6,11 +6,16 @@ namespace holdfast {
 namespace {
 
 TEST(RankEnvironment, IsWhatTorchrunGives) {
-  server_message::StartRanks start{.job = JobId{1}, .attempt = Attempt{3}, .group_rank = 2, .nodes = 4,
-                                   .master_address = "10.0.0.1", .master_port = 2345};
+  server_message::StartRanks start{.job = JobId{1},
+                                   .attempt = Attempt{3},
+                                   .group_rank = 2,
+                                   .nodes = 4,
+                                   .master_address = "10.0.0.1",
+                                   .master_port = 2345};
   start.spec.ranks_per_node = 8;
   start.spec.environment = {{"PYTHONPATH", "/mine"}, {"A", "b"}};
-  const auto env = rank_environment(start, 5, "llama", NodeId{7}, {"l", "p", "e", "s"}, "/hf", {{"A", "x"}});
+  const auto env =
+      rank_environment(start, 5, "llama", NodeId{7}, {"l", "p", "e", "s"}, "/hf", {{"A", "x"}});
   EXPECT_EQ(env.at("RANK"), "21");
   EXPECT_EQ(env.at("LOCAL_RANK"), "5");
   EXPECT_EQ(env.at("GROUP_RANK"), "2");
@@ -33,9 +38,13 @@ TEST(PythonCommand, ForksOnlyWhatItCanRunExactly) {
   ASSERT_TRUE(module.has_value());
   EXPECT_TRUE(module->is_module);
   for (const std::vector<std::string>& cold :
-       std::vector<std::vector<std::string>>{{"python3"}, {"python3", "-c", "pass"}, {"python3", "-m"},
-                                             {"python3", "-O", "t.py"}, {"pythonic", "t.py"},
-                                             {"bash", "run.sh"}, {"python3-config", "x"}})
+       std::vector<std::vector<std::string>>{{"python3"},
+                                             {"python3", "-c", "pass"},
+                                             {"python3", "-m"},
+                                             {"python3", "-O", "t.py"},
+                                             {"pythonic", "t.py"},
+                                             {"bash", "run.sh"},
+                                             {"python3-config", "x"}})
     EXPECT_FALSE(python_command(cold).has_value()) << cold.back();
 }
 

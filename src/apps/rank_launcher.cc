@@ -6,10 +6,10 @@
 
 #include <algorithm>
 
+#include <spdlog/spdlog.h>
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 #include <nlohmann/json.hpp>
-#include <spdlog/spdlog.h>
 
 #include "io/files.h"
 #include "io/utf8.h"
@@ -37,8 +37,8 @@ std::string last_bytes(const std::string& path, std::size_t count) {
   return valid_utf8(bytes);
 }
 
-// What holdfast._hooks wrote about an uncaught exception. The file is the user's program's: anything
-// may be in it.
+// What holdfast._hooks wrote about an uncaught exception. The file is the user's program's:
+// anything may be in it.
 void read_error_file(const std::string& path, RankExit& exit) {
   const Result<std::string> text = read_file(path, kErrorFileMax);
   if (!text.ok()) return;
@@ -63,8 +63,10 @@ std::string request_id(const RankLauncher::Key& key) {
 RankLauncher::RankLauncher(asio::io_context& context, Options options, Listener& listener)
     : context_(context), options_(std::move(options)), listener_(listener) {
   Result<NodeCgroup> cgroup = NodeCgroup::open(options_.cluster, to_string(options_.node));
-  if (cgroup.ok()) cgroup_ = std::move(cgroup).value();
-  else spdlog::info("no control groups: {}", cgroup.error().text());
+  if (cgroup.ok())
+    cgroup_ = std::move(cgroup).value();
+  else
+    spdlog::info("no control groups: {}", cgroup.error().text());
 }
 
 RankPaths RankLauncher::paths(const Key& key) const {
@@ -80,12 +82,12 @@ WarmParent* RankLauncher::warm_parent(JobId job, const JobSpec& spec) {
   if (parent != nullptr && parent->alive()) return parent.get();
   const std::string log = options_.folder + "/jobs/" + to_string(job) + "/warm.log";
   if (!make_folder(log.substr(0, log.rfind('/')), 0700).ok()) return nullptr;
-  auto started = WarmParent::start(
-      context_, python->interpreter,
-      job_environment(spec, options_.python_folder, options_.environment), log,
-      [this](const std::string& id, pid_t pid, const std::string& reason) {
-        warm_answered(id, pid, reason);
-      });
+  auto started =
+      WarmParent::start(context_, python->interpreter,
+                        job_environment(spec, options_.python_folder, options_.environment), log,
+                        [this](const std::string& id, pid_t pid, const std::string& reason) {
+                          warm_answered(id, pid, reason);
+                        });
   if (!started.ok()) {
     spdlog::warn("no warm start for {}: {}", to_string(job), started.error().text());
     return nullptr;
@@ -94,9 +96,13 @@ WarmParent* RankLauncher::warm_parent(JobId job, const JobSpec& spec) {
   return parent.get();
 }
 
-void RankLauncher::warm_up(JobId job, const JobSpec& spec) { warm_parent(job, spec); }
+void RankLauncher::warm_up(JobId job, const JobSpec& spec) {
+  warm_parent(job, spec);
+}
 
-void RankLauncher::cool_down(JobId job) { warm_.erase(job); }
+void RankLauncher::cool_down(JobId job) {
+  warm_.erase(job);
+}
 
 void RankLauncher::start(const server_message::StartRanks& start, std::uint32_t local_rank) {
   const Key key{start.job, start.attempt, start.first_rank() + local_rank};
@@ -114,8 +120,10 @@ Result<void> RankLauncher::prepare(const Key& key, Rank& rank) {
   rank.memory_limit_bytes = rank.start.spec.memory_limit_bytes;
   if (!cgroup_) return {};
   auto group = cgroup_->make(request_id(key), rank.memory_limit_bytes);
-  if (group.ok()) rank.cgroup = std::move(group).value();
-  else spdlog::warn("no control group for {}: {}", request_id(key), group.error().text());
+  if (group.ok())
+    rank.cgroup = std::move(group).value();
+  else
+    spdlog::warn("no control group for {}: {}", request_id(key), group.error().text());
   return {};
 }
 
@@ -159,8 +167,10 @@ void RankLauncher::start_cold(const Key& key) {
        .log_file = rank.paths.log,
        .death_signal = SIGKILL,
        .procs_files = rank.cgroup ? rank.cgroup->procs_files() : std::vector<std::string>{}});
-  if (pid.ok()) started(key, *pid);
-  else failed(key, pid.error());
+  if (pid.ok())
+    started(key, *pid);
+  else
+    failed(key, pid.error());
 }
 
 void RankLauncher::started(const Key& key, pid_t pid) {
@@ -175,8 +185,8 @@ void RankLauncher::started(const Key& key, pid_t pid) {
 
 // Told on a later turn: whoever asked for the start is still in the middle of it.
 void RankLauncher::failed(const Key& key, const Error& error) {
-  RankExit exit{.rank = key.rank, .code = 127, .error_type = "start_failed",
-                .error_message = error.detail};
+  RankExit exit{
+      .rank = key.rank, .code = 127, .error_type = "start_failed", .error_message = error.detail};
   asio::post(context_, [this, key, exit] {
     if (const auto found = ranks_.find(key); found != ranks_.end()) {
       if (found->second.cgroup) static_cast<void>(found->second.cgroup->remove());
@@ -210,8 +220,10 @@ void RankLauncher::reap_children() {
     const auto found = std::find_if(ranks_.begin(), ranks_.end(), [&](const auto& entry) {
       return entry.second.pid == reaped.pid;
     });
-    if (found != ranks_.end()) ended(found->first, reaped);
-    else if (!asked_.empty()) unclaimed_[reaped.pid] = reaped;
+    if (found != ranks_.end())
+      ended(found->first, reaped);
+    else if (!asked_.empty())
+      unclaimed_[reaped.pid] = reaped;
   }
   if (asked_.empty()) unclaimed_.clear();
 }
@@ -234,7 +246,9 @@ void RankLauncher::report_when_empty(const Key& key, std::shared_ptr<Rank> rank,
     });
     return;
   }
-  RankExit exit{.rank = key.rank, .code = reaped.status.code, .signal = reaped.status.signal,
+  RankExit exit{.rank = key.rank,
+                .code = reaped.status.code,
+                .signal = reaped.status.signal,
                 .log_tail = last_bytes(rank->paths.log, kLogTailBytes),
                 .memory_peak_bytes = std::max(reaped.memory_peak_bytes, rank->memory_seen_bytes),
                 .memory_limit_bytes =

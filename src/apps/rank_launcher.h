@@ -35,7 +35,7 @@ class RankLauncher {
   };
   struct Options {
     NodeId node;
-    std::string folder;         // FOLDER/jobs/j1/a2/rank-0.{log,page,error,stacks}
+    std::string folder;  // FOLDER/jobs/j1/a2/rank-0.{log,page,error,stacks}
     std::string python_folder;
     std::string cluster;
     std::map<std::string, std::string> environment;
@@ -96,7 +96,7 @@ class RankLauncher {
   Listener& listener_;
   std::optional<NodeCgroup> cgroup_;
   std::map<Key, Rank> ranks_;
-  std::map<std::string, Key> asked_;  // of warm parents, by request id
+  std::map<std::string, Key> asked_;   // of warm parents, by request id
   std::map<pid_t, Reaped> unclaimed_;  // ended before their parent told us their pid
   std::map<JobId, std::unique_ptr<WarmParent>> warm_;
 };

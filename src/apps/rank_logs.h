@@ -8,8 +8,9 @@
 
 namespace holdfast {
 
-// The control plane's copy of what ranks print: JOBS/j1/a2/rank-0.log. A chunk is written at its own
-// offset, so one that comes twice changes nothing. Not synced to disk: the node keeps the original.
+// The control plane's copy of what ranks print: JOBS/j1/a2/rank-0.log. A chunk is written at its
+// own offset, so one that comes twice changes nothing. Not synced to disk: the node keeps the
+// original.
 class RankLogs {
  public:
   explicit RankLogs(std::string folder) : folder_(std::move(folder)) {}

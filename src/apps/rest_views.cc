@@ -24,8 +24,7 @@ json with_clocks(json body, const ControlLoop& loop) {
 }
 
 double rate_of(const ProgressMonitor::RankSample& sample) {
-  if (sample.window.ns > 0)
-    return static_cast<double>(sample.window_steps) / sample.window.s();
+  if (sample.window.ns > 0) return static_cast<double>(sample.window_steps) / sample.window.s();
   const std::int64_t median = sample.progress.median_step_ns;
   return median > 0 ? 1e9 / static_cast<double>(median) : 0.0;
 }
@@ -33,9 +32,15 @@ double rate_of(const ProgressMonitor::RankSample& sample) {
 json rank_view(const JobRecord& job, std::uint32_t rank, const ControlLoop& loop) {
   const NodeId node = job.attempt.nodes[rank / job.attempt.ranks_per_node];
   const auto& nodes = loop.controller().state().nodes;
-  json view{{"rank", rank}, {"node", to_string(node)}, {"place", nodes.at(node).place},
-            {"pid", nullptr}, {"state", job.is_live() ? "running" : "stopped"}, {"step", 0},
-            {"steps_per_s", 0.0}, {"loss", nullptr}, {"tokens_per_s", nullptr},
+  json view{{"rank", rank},
+            {"node", to_string(node)},
+            {"place", nodes.at(node).place},
+            {"pid", nullptr},
+            {"state", job.is_live() ? "running" : "stopped"},
+            {"step", 0},
+            {"steps_per_s", 0.0},
+            {"loss", nullptr},
+            {"tokens_per_s", nullptr},
             {"since_progress_s", nullptr}};
   for (const RankExit& exit : job.attempt.exits)
     if (exit.rank == rank) view["state"] = exit.clean() ? "done" : "failed";
@@ -48,7 +53,8 @@ json rank_view(const JobRecord& job, std::uint32_t rank, const ControlLoop& loop
   if (!std::isnan(progress.loss)) view["loss"] = progress.loss;
   if (progress.steps_this_attempt > 0) {
     view["tokens_per_s"] = static_cast<double>(progress.tokens) /
-                           static_cast<double>(progress.steps_this_attempt) * rate_of(found->second);
+                           static_cast<double>(progress.steps_this_attempt) *
+                           rate_of(found->second);
     view["since_progress_s"] = (loop.now() - found->second.changed_at).s();
   }
   return view;
@@ -59,7 +65,8 @@ json job_view(const JobRecord& job, const ControlLoop& loop) {
   json ranks = json::array();
   double rate = 0;
   std::uint64_t step = std::max(job.step_reached, job.attempt.step);
-  for (std::uint32_t rank = 0; rank < job.attempt.nodes.size() * job.attempt.ranks_per_node; ++rank) {
+  for (std::uint32_t rank = 0; rank < job.attempt.nodes.size() * job.attempt.ranks_per_node;
+       ++rank) {
     ranks.push_back(rank_view(job, rank, loop));
     rate = std::max(rate, ranks.back()["steps_per_s"].get<double>());
     if (job.is_live()) step = std::max(step, ranks.back()["step"].get<std::uint64_t>());
@@ -80,8 +87,12 @@ json brief(const JobRecord& job, const ControlLoop& loop) {
     step = std::max(step, sample.progress.step);
   json nodes = json::array();
   for (const NodeId node : job.attempt.nodes) nodes.push_back(to_string(node));
-  return {{"id", to_string(job.id)}, {"name", job.spec.name}, {"state", word_of(job.state)},
-          {"reason", job.reason}, {"attempt", to_string(job.attempt.number)}, {"step", step},
+  return {{"id", to_string(job.id)},
+          {"name", job.spec.name},
+          {"state", word_of(job.state)},
+          {"reason", job.reason},
+          {"attempt", to_string(job.attempt.number)},
+          {"step", step},
           {"nodes", std::move(nodes)}};
 }
 
@@ -93,10 +104,14 @@ json status_view(const ControlLoop& loop) {
   for (const auto& [id, job] : state.jobs) jobs.push_back(brief(job, loop));
   for (const auto& [id, incident] : state.incidents)
     if (incident.state == IncidentState::kOpen) open.push_back(to_json_value(incident));
-  return with_clocks({{"cluster", state.spec.name}, {"spec", to_json_value(state.spec)},
-                      {"breaker", {{"open", state.breaker.open}}}, {"nodes", std::move(nodes)},
-                      {"jobs", std::move(jobs)}, {"incidents_open", std::move(open)},
-                      {"server_pid", ::getpid()}}, loop);
+  return with_clocks({{"cluster", state.spec.name},
+                      {"spec", to_json_value(state.spec)},
+                      {"breaker", {{"open", state.breaker.open}}},
+                      {"nodes", std::move(nodes)},
+                      {"jobs", std::move(jobs)},
+                      {"incidents_open", std::move(open)},
+                      {"server_pid", ::getpid()}},
+                     loop);
 }
 
 template <class Map>
@@ -117,12 +132,15 @@ HttpResponse one_of(const Map& map, Id id, const char* what) {
 
 HttpResponse view_logs(const ask::JobLogs& ask, const JobRecord& job, const RankLogs& logs) {
   const Attempt attempt = ask.attempt ? ask.attempt : job.attempt.number;
-  const Result<std::string> bytes =
-      logs.read(job.id, attempt, ask.rank, ask.offset, ask.max_bytes);
+  const Result<std::string> bytes = logs.read(job.id, attempt, ask.rank, ask.offset, ask.max_bytes);
   if (!bytes.ok()) return render_error(bytes.error());
   const bool end = bytes->empty() && (job.has_ended() || attempt != job.attempt.number);
-  return ok({{"attempt", to_string(attempt)}, {"rank", ask.rank}, {"offset", ask.offset},
-             {"bytes", *bytes}, {"next_offset", ask.offset + bytes->size()}, {"end", end}});
+  return ok({{"attempt", to_string(attempt)},
+             {"rank", ask.rank},
+             {"offset", ask.offset},
+             {"bytes", *bytes},
+             {"next_offset", ask.offset + bytes->size()},
+             {"end", end}});
 }
 
 }  // namespace
@@ -175,9 +193,14 @@ HttpResponse view_events(Journal& journal, const ask::Events& ask) {
   json events = json::array();
   const auto id_or_null = [](auto id) { return id ? json(to_string(id)) : json(nullptr); };
   for (const auto& [seq, note] : *notes) {
-    events.push_back({{"seq", seq}, {"wall_unix_ns", note.wall.ns}, {"at_ns", note.at.ns},
-                      {"severity", note.severity}, {"kind", note.kind}, {"text", note.text},
-                      {"node", id_or_null(NodeId{note.node})}, {"job", id_or_null(JobId{note.job})},
+    events.push_back({{"seq", seq},
+                      {"wall_unix_ns", note.wall.ns},
+                      {"at_ns", note.at.ns},
+                      {"severity", note.severity},
+                      {"kind", note.kind},
+                      {"text", note.text},
+                      {"node", id_or_null(NodeId{note.node})},
+                      {"job", id_or_null(JobId{note.job})},
                       {"incident", id_or_null(IncidentId{note.incident})}});
     after = seq;
   }

@@ -7,7 +7,8 @@
 
 namespace holdfast {
 
-// The answers of the REST API that only look. On the loop's thread. REQUIRES: `ask` is one of those.
+// The answers of the REST API that only look. On the loop's thread. REQUIRES: `ask` is one of
+// those.
 [[nodiscard]] HttpResponse render_view(const Ask& ask, const ControlLoop& loop,
                                        const RankLogs& logs);
 // Any thread.

@@ -7,10 +7,10 @@
 #include <map>
 #include <memory>
 
+#include <spdlog/spdlog.h>
 #include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
 #include <nlohmann/json.hpp>
-#include <spdlog/spdlog.h>
 
 #include "api/rest.h"
 #include "apps/control_loop.h"
@@ -39,7 +39,8 @@ constexpr std::size_t kConfigMax = 64 * 1024;
 // on the loop's thread.
 class Server final : public ControlLoop::World, public LinkServer::Listener {
  public:
-  Server(std::string state, ServerConfig config) : state_(std::move(state)), config_(std::move(config)) {}
+  Server(std::string state, ServerConfig config)
+      : state_(std::move(state)), config_(std::move(config)) {}
 
   Result<void> start();
   void run() { loop_->run(); }
@@ -193,8 +194,7 @@ void Server::provision(NodeId node) {
   });
 }
 
-Result<LinkServer::Joined> Server::on_join(std::string_view token,
-                                                     std::string_view csr_pem) {
+Result<LinkServer::Joined> Server::on_join(std::string_view token, std::string_view csr_pem) {
   const WallTime now = wall_now();
   HF_TRY(const NodeId node, verify_join_token(*ca_, token, now));
   const bool expected = loop_->call([&] {
@@ -234,7 +234,8 @@ void Server::take(NodeId node, std::uint64_t stream, AgentMessage message) {
     if (const auto kept = logs_->write(*chunk); kept.ok())
       link_->send(node, server_message::LogAck{chunk->job, chunk->attempt, chunk->rank,
                                                chunk->offset + chunk->bytes.size()});
-    else spdlog::warn("{}", kept.error().text());
+    else
+      spdlog::warn("{}", kept.error().text());
   } else if (auto* hello = std::get_if<agent_message::Hello>(&message)) {
     loop_->submit(event::NodeJoined{std::move(*hello)});
   } else if (auto* started = std::get_if<agent_message::RanksStarted>(&message)) {
@@ -292,8 +293,8 @@ HttpResponse Server::answer_on_loop(const Ask& ask) {
                                                   std::string(word_of(job->state)) +
                                                   " and has no live rank " +
                                                   std::to_string(rank->rank)});
-    return inject(job->attempt.nodes[index], {.what = rank->what, .job = job->id,
-                                              .rank = rank->rank, .signal = rank->signal});
+    return inject(job->attempt.nodes[index],
+                  {.what = rank->what, .job = job->id, .rank = rank->rank, .signal = rank->signal});
   }
   if (std::holds_alternative<ask::Down>(ask)) {
     take_down();

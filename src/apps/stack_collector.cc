@@ -25,7 +25,8 @@ std::uint64_t size_of(const std::string& path) {
 
 // A real-time signal ends a process that does not expect it.
 bool catches(pid_t pid, int signal) {
-  const Result<std::string> status = read_file("/proc/" + std::to_string(pid) + "/status", 64 * 1024);
+  const Result<std::string> status =
+      read_file("/proc/" + std::to_string(pid) + "/status", 64 * 1024);
   if (!status.ok()) return false;
   const auto at = status->find("SigCgt:\t");
   if (at == std::string::npos) return false;
@@ -70,8 +71,10 @@ void look(const std::shared_ptr<Question>& question, const StackCollector::OnSta
 
 void StackCollector::collect(const RankLauncher::Key& key, const RankLauncher::Rank& rank) {
   const pid_t pid = RankLauncher::training_pid(rank);
-  agent_message::StacksCollected answer{
-      .job = key.job, .attempt = key.attempt, .rank = key.rank, .process_state = process_state(pid)};
+  agent_message::StacksCollected answer{.job = key.job,
+                                        .attempt = key.attempt,
+                                        .rank = key.rank,
+                                        .process_state = process_state(pid)};
   if (!catches(pid, kStacksSignal)) {
     // Not a Python rank: it is not silent, it just cannot speak.
     answer.answered = true;

@@ -10,8 +10,8 @@
 #include <set>
 #include <thread>
 
-#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
+#include <nlohmann/json.hpp>
 
 #include "apps/commands/commands.h"
 #include "apps/server.h"
@@ -29,7 +29,9 @@ constexpr Duration kOperatorCertificateLifetime = seconds(365ll * 24 * 3600);
 constexpr std::uint16_t kPortFirst = 14000;
 constexpr std::uint16_t kPortLast = 19999;
 
-bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+bool exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
 
 std::set<std::string> entries_of(const std::string& folder) {
   std::set<std::string> entries;
@@ -58,12 +60,15 @@ Result<void> claim_folder(const std::string& state) {
   return remove_tree(state + "/client");
 }
 
-Result<void> write_client(const std::string& state, const ServerConfig& config, const ClusterCa& ca) {
+Result<void> write_client(const std::string& state, const ServerConfig& config,
+                          const ClusterCa& ca) {
   HF_TRY(const Credentials operator_credentials,
          ca.issue("operator", Role::kOperator, {}, kOperatorCertificateLifetime, wall_now()));
   HF_TRY_VOID(make_folder(state + "/client", 0700));
-  HF_TRY_VOID(write_file_atomic(state + "/client/operator.crt", operator_credentials.certificate_pem, 0600));
-  HF_TRY_VOID(write_file_atomic(state + "/client/operator.key", operator_credentials.key_pem, 0600));
+  HF_TRY_VOID(write_file_atomic(state + "/client/operator.crt",
+                                operator_credentials.certificate_pem, 0600));
+  HF_TRY_VOID(
+      write_file_atomic(state + "/client/operator.key", operator_credentials.key_pem, 0600));
   const nlohmann::json client{
       {"api", "https://" + config.host + ":" + std::to_string(config.api_port)},
       {"ca", "ca/ca.crt"},
@@ -75,9 +80,10 @@ Result<void> write_client(const std::string& state, const ServerConfig& config, 
 
 Result<void> check_same(const UpRequest& request, const ServerConfig& config) {
   const auto differs = [&](const char* field, std::uint32_t has, std::uint32_t asked) {
-    return Error{Errc::kWrongState, std::string(field) + ": the cluster in " + request.state + " has " +
-                                        std::to_string(has) + ", not " + std::to_string(asked) +
-                                        "; leave the option out to use it, or give another --state"};
+    return Error{Errc::kWrongState,
+                 std::string(field) + ": the cluster in " + request.state + " has " +
+                     std::to_string(has) + ", not " + std::to_string(asked) +
+                     "; leave the option out to use it, or give another --state"};
   };
   if (!request.spec_given) return {};
   if (request.spec.nodes != config.spec.nodes)

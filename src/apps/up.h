@@ -9,15 +9,15 @@
 namespace holdfast {
 
 struct UpRequest {
-  std::string state;       // folder, made if it is not there
-  ClusterSpec spec;        // name, nodes, spares, machines_max, breaker_percent
-  bool spec_given = false; // the person asked for a size: an existing cluster must have it
+  std::string state;           // folder, made if it is not there
+  ClusterSpec spec;            // name, nodes, spares, machines_max, breaker_percent
+  bool spec_given = false;     // the person asked for a size: an existing cluster must have it
   std::uint16_t api_port = 0;  // 0: a free one
 };
 
-// Makes the folder a cluster's, if it is none yet: CA, operator's certificate, cluster.json (last, so
-// that an `up` that was cut off half-way is done again). kWrongState for a cluster of another size,
-// kStateCorrupt for a folder that is somebody else's.
+// Makes the folder a cluster's, if it is none yet: CA, operator's certificate, cluster.json (last,
+// so that an `up` that was cut off half-way is done again). kWrongState for a cluster of another
+// size, kStateCorrupt for a folder that is somebody else's.
 Result<void> prepare_state(const UpRequest& request);
 
 // Starts the server of the folder and starts it again whenever it dies, until it is taken down or

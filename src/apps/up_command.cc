@@ -48,12 +48,13 @@ Error why_not_up(const std::string& state) {
   if (log.ok())
     if (const auto at = log->rfind(kMark); at != std::string::npos) {
       const std::string line = log->substr(at + 10, log->find('\n', at) - at - 10);
-      for (const Errc errc : {Errc::kPortInUse, Errc::kStateLocked, Errc::kStateCorrupt, Errc::kIo,
-                              Errc::kDiskFull})
+      for (const Errc errc :
+           {Errc::kPortInUse, Errc::kStateLocked, Errc::kStateCorrupt, Errc::kIo, Errc::kDiskFull})
         if (line.starts_with(code_of(errc))) return {errc, line.substr(line.find(": ") + 2)};
       return {Errc::kUnavailable, line};
     }
-  return {Errc::kUnavailable, "the control plane did not come up; look at " + state + "/server.log"};
+  return {Errc::kUnavailable,
+          "the control plane did not come up; look at " + state + "/server.log"};
 }
 
 Result<pid_t> start_keeper(const std::string& state) {
@@ -98,8 +99,8 @@ Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, boo
     std::this_thread::sleep_for(kPoll);
   }
   return Error{Errc::kUnavailable, "not every node joined within " +
-                                       std::to_string(kUpTimeout.ms() / 1000) + " s; look at " + state +
-                                       "/nodes/*/agent.log"};
+                                       std::to_string(kUpTimeout.ms() / 1000) + " s; look at " +
+                                       state + "/nodes/*/agent.log"};
 }
 
 Result<int> up(const UpRequest& request, bool json) {
@@ -120,7 +121,8 @@ Result<int> up(const UpRequest& request, bool json) {
                          {"server_pid", whole_at(status, "server_pid")},
                          {"nodes", nodes},
                          {"was_running", running}}
-              .dump() + "\n");
+              .dump() +
+          "\n");
     return 0;
   }
   const Members members = members_of(status);
@@ -157,18 +159,27 @@ void add_up(CLI::App& app) {
   add_json_option(command, *json);
   command.add_option("--name", request->spec.name, "The cluster's name")->capture_default_str();
   auto* nodes = command.add_option("--nodes", request->spec.nodes, "Nodes that jobs may use")
-                    ->check(CLI::Range(1, 256))->capture_default_str();
-  auto* spares = command.add_option("--spares", request->spec.spares, "Nodes held in the warm pool")
-                     ->check(CLI::Range(0, 256))->capture_default_str();
-  command.add_option("--machines", request->spec.machines_max,
-                     "Machines that there are in all: when they are used up, a lost node is not "
-                     "replaced until `holdfast node add` (0: no end)")->capture_default_str();
-  command.add_option("--breaker-percent", request->spec.breaker_percent,
-                     "When more than this share of the nodes looks bad at once, nothing is cordoned "
-                     "and the operator is asked")->check(CLI::Range(1, 100))->capture_default_str();
+                    ->check(CLI::Range(1, 256))
+                    ->capture_default_str();
+  auto* spares =
+      command.add_option("--spares", request->spec.spares, "Nodes held in the warm pool")
+          ->check(CLI::Range(0, 256))
+          ->capture_default_str();
+  command
+      .add_option("--machines", request->spec.machines_max,
+                  "Machines that there are in all: when they are used up, a lost node is not "
+                  "replaced until `holdfast node add` (0: no end)")
+      ->capture_default_str();
+  command
+      .add_option("--breaker-percent", request->spec.breaker_percent,
+                  "When more than this share of the nodes looks bad at once, nothing is cordoned "
+                  "and the operator is asked")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
   command.add_option("--port", request->api_port, "Port of the control API (0: a free one)");
-  command.footer("\nExamples:\n  holdfast up --nodes 4 --spares 1\n"
-                 "  holdfast up --nodes 3 --spares 1 --state /tmp/c1 --json\n");
+  command.footer(
+      "\nExamples:\n  holdfast up --nodes 4 --spares 1\n"
+      "  holdfast up --nodes 3 --spares 1 --state /tmp/c1 --json\n");
   command.callback([request, json, nodes, spares] {
     request->spec_given = nodes->count() + spares->count() > 0;
     request->state = absolute(request->state);
@@ -177,10 +188,12 @@ void add_up(CLI::App& app) {
 }
 
 void add_down(CLI::App& app) {
-  CLI::App& command = *app.add_subcommand("down", "End the cluster of a state folder, and its jobs");
+  CLI::App& command =
+      *app.add_subcommand("down", "End the cluster of a state folder, and its jobs");
   auto state = std::make_shared<std::string>();
   add_state_option(command, *state);
-  command.footer("\nThe state folder stays: `holdfast up` makes the cluster anew with its history.\n");
+  command.footer(
+      "\nThe state folder stays: `holdfast up` makes the cluster anew with its history.\n");
   command.callback([state] { finish([&]() -> Result<int> { return down(absolute(*state)); }); });
 }
 
@@ -190,8 +203,9 @@ void add_server(CLI::App& app) {
   auto keep = std::make_shared<bool>(false);
   add_state_option(command, *state);
   command.add_flag("--keep", *keep, "Start it again when it dies");
-  command.footer("\nExample (under systemd, which restarts it):\n"
-                 "  holdfast server --state /var/lib/holdfast\n");
+  command.footer(
+      "\nExample (under systemd, which restarts it):\n"
+      "  holdfast server --state /var/lib/holdfast\n");
   command.callback([state, keep] {
     log_to_stderr();
     finish([&]() -> Result<int> {
@@ -206,13 +220,16 @@ void add_agent(CLI::App& app) {
   command.add_option("--server", config->server, "Control plane, HOST:PORT")->required();
   command.add_option("--ca", config->ca, "The cluster's CA certificate")->required();
   command.add_option("--cluster", config->cluster, "The cluster's uuid")->required();
-  command.add_option("--folder", config->folder, "This node's folder; holds join.token")->required();
+  command.add_option("--folder", config->folder, "This node's folder; holds join.token")
+      ->required();
   command.add_option("--address", config->address, "Where other nodes reach this one")
       ->capture_default_str();
-  command.add_option("--kernel-log", config->kernel_log,
-                     "Kernel log to watch (default: FOLDER/kernel.log; a machine of its own: /dev/kmsg)");
-  command.footer("\nExample:\n  holdfast agent --server 10.0.0.1:14000 --ca ca.crt --cluster UUID "
-                 "--folder /var/lib/holdfast-node --kernel-log /dev/kmsg\n");
+  command.add_option(
+      "--kernel-log", config->kernel_log,
+      "Kernel log to watch (default: FOLDER/kernel.log; a machine of its own: /dev/kmsg)");
+  command.footer(
+      "\nExample:\n  holdfast agent --server 10.0.0.1:14000 --ca ca.crt --cluster UUID "
+      "--folder /var/lib/holdfast-node --kernel-log /dev/kmsg\n");
   command.callback([config] {
     log_to_stderr();
     finish([&]() -> Result<int> { return run_agent(*config); });

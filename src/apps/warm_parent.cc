@@ -5,10 +5,10 @@
 
 #include <algorithm>
 
+#include <spdlog/spdlog.h>
 #include <asio/read_until.hpp>
 #include <asio/write.hpp>
 #include <nlohmann/json.hpp>
-#include <spdlog/spdlog.h>
 
 #include "io/process.h"
 #include "io/sockets.h"
@@ -46,17 +46,17 @@ WarmParent::~WarmParent() {
 
 bool WarmParent::ask(const Request& request) {
   if (!alive_) return false;
-  const std::string line =
-      json{{"start", request.id},
-           {"kind", request.command.is_module ? "module" : "script"},
-           {"target", request.command.target},
-           {"args", request.command.arguments},
-           {"env", request.environment},
-           {"cwd", request.working_folder},
-           {"log", request.log_file},
-           {"parent", ::getpid()},
-           {"cgroup_procs", request.procs_files}}
-          .dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  const std::string line = json{{"start", request.id},
+                                {"kind", request.command.is_module ? "module" : "script"},
+                                {"target", request.command.target},
+                                {"args", request.command.arguments},
+                                {"env", request.environment},
+                                {"cwd", request.working_folder},
+                                {"log", request.log_file},
+                                {"parent", ::getpid()},
+                                {"cgroup_procs", request.procs_files}}
+                               .dump(-1, ' ', false, json::error_handler_t::replace) +
+                           "\n";
   asio::error_code error;
   asio::write(socket_, asio::buffer(line), error);
   if (error) {
@@ -90,8 +90,10 @@ void WarmParent::take_line(const std::string& line) {
   const bool started = answer.contains("started");
   const std::string id = answer.value(started ? "started" : "failed", "");
   if (std::erase(pending_, id) == 0) return;
-  if (started) on_answer_(id, answer.value("pid", 0), "");
-  else on_answer_(id, 0, answer.value("error", "no reason given"));
+  if (started)
+    on_answer_(id, answer.value("pid", 0), "");
+  else
+    on_answer_(id, 0, answer.value("error", "no reason given"));
 }
 
 void WarmParent::died() {

@@ -17,8 +17,8 @@
 namespace holdfast {
 
 // A Python process with torch imported that forks ranks on request (python/holdfast/warm.py has the
-// protocol). Requests may be made at once; they are served when the import is done. The ranks become
-// children of this process, not of the parent.
+// protocol). Requests may be made at once; they are served when the import is done. The ranks
+// become children of this process, not of the parent.
 //
 // One thread: that of the io_context. Not movable; callbacks stop with the object.
 class WarmParent {
@@ -34,10 +34,10 @@ class WarmParent {
   // pid 0: it could not be started, for the reason given.
   using OnAnswer = std::function<void(const std::string& id, pid_t pid, const std::string& reason)>;
 
-  static Result<std::unique_ptr<WarmParent>> start(asio::io_context& context,
-                                                   const std::string& interpreter,
-                                                   const std::map<std::string, std::string>& environment,
-                                                   const std::string& log_file, OnAnswer on_answer);
+  static Result<std::unique_ptr<WarmParent>> start(
+      asio::io_context& context, const std::string& interpreter,
+      const std::map<std::string, std::string>& environment, const std::string& log_file,
+      OnAnswer on_answer);
   ~WarmParent();
   WarmParent(const WarmParent&) = delete;
   WarmParent& operator=(const WarmParent&) = delete;

@@ -15,11 +15,19 @@ struct StrongId {
   explicit operator bool() const { return value != 0; }
 };
 
-struct NodeTag { static constexpr char kPrefix = 'n'; };
-struct JobTag { static constexpr char kPrefix = 'j'; };
-struct IncidentTag { static constexpr char kPrefix = 'i'; };
+struct NodeTag {
+  static constexpr char kPrefix = 'n';
+};
+struct JobTag {
+  static constexpr char kPrefix = 'j';
+};
+struct IncidentTag {
+  static constexpr char kPrefix = 'i';
+};
 
-struct AttemptTag { static constexpr char kPrefix = 'a'; };
+struct AttemptTag {
+  static constexpr char kPrefix = 'a';
+};
 
 using NodeId = StrongId<NodeTag>;          // this machine; never reused
 using JobId = StrongId<JobTag>;            // scoped by cluster

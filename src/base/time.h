@@ -5,8 +5,8 @@
 
 namespace holdfast {
 
-// Elapsed time in nanoseconds. Integers throughout: the same inputs give the same decisions on every
-// compiler.
+// Elapsed time in nanoseconds. Integers throughout: the same inputs give the same decisions on
+// every compiler.
 struct Duration {
   std::int64_t ns = 0;
 
@@ -19,10 +19,18 @@ struct Duration {
   [[nodiscard]] double s() const { return static_cast<double>(ns) / 1e9; }
 };
 
-constexpr Duration nanoseconds(std::int64_t n) { return {n}; }
-constexpr Duration milliseconds(std::int64_t n) { return {n * 1'000'000}; }
-constexpr Duration seconds(std::int64_t n) { return {n * 1'000'000'000}; }
-constexpr Duration minutes(std::int64_t n) { return {n * 60'000'000'000}; }
+constexpr Duration nanoseconds(std::int64_t n) {
+  return {n};
+}
+constexpr Duration milliseconds(std::int64_t n) {
+  return {n * 1'000'000};
+}
+constexpr Duration seconds(std::int64_t n) {
+  return {n * 1'000'000'000};
+}
+constexpr Duration minutes(std::int64_t n) {
+  return {n * 60'000'000'000};
+}
 
 // A point on the cluster's own time line: nanoseconds since the cluster was made. It never goes
 // back, also not across a restart of the control plane (the shell continues it from the journal).
@@ -36,8 +44,8 @@ struct Instant {
   friend Duration operator-(Instant a, Instant b) { return {a.ns - b.ns}; }
 };
 
-// Wall-clock time, nanoseconds since 1970 UTC. For people and for certificates, never for decisions:
-// it is stamped at the edge and may jump.
+// Wall-clock time, nanoseconds since 1970 UTC. For people and for certificates, never for
+// decisions: it is stamped at the edge and may jump.
 struct WallTime {
   std::int64_t ns = 0;
   friend auto operator<=>(const WallTime&, const WallTime&) = default;

@@ -6,8 +6,8 @@
 
 #include <charconv>
 
-#include <asio/post.hpp>
 #include <spdlog/spdlog.h>
+#include <asio/post.hpp>
 
 #include "io/files.h"
 
@@ -70,8 +70,10 @@ void LocalDriver::provision(NodeId node) {
 
 void LocalDriver::adopt(NodeId node) {
   const pid_t pid = find_agent(node);
-  if (pid != 0) watch(node, pid);
-  else report_gone(node, "its agent process is gone");
+  if (pid != 0)
+    watch(node, pid);
+  else
+    report_gone(node, "its agent process is gone");
 }
 
 void LocalDriver::watch(NodeId node, pid_t pid) {
@@ -105,8 +107,7 @@ Result<void> LocalDriver::thaw(NodeId node) {
 }
 
 void LocalDriver::report_gone(NodeId node, std::string reason) {
-  asio::post(context_,
-             [this, node, reason = std::move(reason)] { on_gone_(node, reason); });
+  asio::post(context_, [this, node, reason = std::move(reason)] { on_gone_(node, reason); });
 }
 
 }  // namespace holdfast

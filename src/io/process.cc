@@ -289,7 +289,9 @@ std::vector<Reaped> reap() {
   return ended;
 }
 
-std::optional<Reaped> wait_for_child() { return wait_for_any(0); }
+std::optional<Reaped> wait_for_child() {
+  return wait_for_any(0);
+}
 
 std::map<std::string, std::string> own_environment() {
   std::map<std::string, std::string> environment;

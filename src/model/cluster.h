@@ -16,11 +16,13 @@ namespace holdfast {
 // What a person asks for with `holdfast up`.
 struct ClusterSpec {
   std::string name;
-  std::uint32_t nodes = 1;         // places that jobs may use
-  std::uint32_t spares = 0;        // healthy nodes held in the warm pool
-  std::uint32_t machines_max = 0;  // machines that the provider can give over the cluster's life; 0: no end
-  std::uint32_t breaker_percent = 50;      // of nodes and spares: more bad at once and nothing is cordoned
-  Duration breaker_window = seconds(10);   // what "at once" means
+  std::uint32_t nodes = 1;   // places that jobs may use
+  std::uint32_t spares = 0;  // healthy nodes held in the warm pool
+  std::uint32_t machines_max =
+      0;  // machines that the provider can give over the cluster's life; 0: no end
+  std::uint32_t breaker_percent =
+      50;  // of nodes and spares: more bad at once and nothing is cordoned
+  Duration breaker_window = seconds(10);  // what "at once" means
 };
 
 struct Breaker {
@@ -36,8 +38,8 @@ struct Breaker {
 // Everything that the control plane must not forget. A value: copied, compared, written as JSON.
 struct ClusterState {
   ClusterSpec spec;
-  std::uint32_t nodes_made = 0;      // also the last node id given
-  bool down = false;                 // taken down by an operator; nothing is provisioned
+  std::uint32_t nodes_made = 0;             // also the last node id given
+  bool down = false;                        // taken down by an operator; nothing is provisioned
   std::uint32_t provisioning_failures = 0;  // in a row; the pool is not refilled after too many
   std::uint32_t jobs_made = 0;
   std::uint32_t incidents_made = 0;

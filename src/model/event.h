@@ -1,9 +1,9 @@
 #pragma once
 
-// The inputs of the control plane's core. Every one of them is journaled before anything that follows
-// from it leaves the process; replaying them gives the same state. What comes often and decides
-// nothing (heartbeats, log lines) is not an input: the monitors in core/ turn it into one of these
-// when it means something.
+// The inputs of the control plane's core. Every one of them is journaled before anything that
+// follows from it leaves the process; replaying them gives the same state. What comes often and
+// decides nothing (heartbeats, log lines) is not an input: the monitors in core/ turn it into one
+// of these when it means something.
 
 #include <cstdint>
 #include <optional>
@@ -35,34 +35,80 @@ struct TimerId {
 
 namespace event {
 
-struct ClusterMade { ClusterSpec spec; };
+struct ClusterMade {
+  ClusterSpec spec;
+};
 struct ServerStarted {};  // after a restart, once the journal is replayed
-struct NodeJoined { agent_message::Hello hello; };
+struct NodeJoined {
+  agent_message::Hello hello;
+};
 struct NodesLost {  // in one event what was noticed at one time: the breaker judges it as a whole
   std::vector<NodeId> nodes;
   std::string reason;
 };
-struct NodeFault { NodeId node; Fault fault; };
-struct RanksStarted { NodeId node; agent_message::RanksStarted started; };
-struct RankExited { NodeId node; JobId job; Attempt attempt; RankExit exit; };
-struct AttemptDrained { NodeId node; JobId job; Attempt attempt; };
-struct StacksCollected { NodeId node; agent_message::StacksCollected stacks; };
+struct NodeFault {
+  NodeId node;
+  Fault fault;
+};
+struct RanksStarted {
+  NodeId node;
+  agent_message::RanksStarted started;
+};
+struct RankExited {
+  NodeId node;
+  JobId job;
+  Attempt attempt;
+  RankExit exit;
+};
+struct AttemptDrained {
+  NodeId node;
+  JobId job;
+  Attempt attempt;
+};
+struct StacksCollected {
+  NodeId node;
+  agent_message::StacksCollected stacks;
+};
 // A rank passed a mark that matters: restored, first step, a commit, a failed checkpoint.
-struct Progressed { JobId job; Attempt attempt; NodeId node; RankProgress progress; };
+struct Progressed {
+  JobId job;
+  Attempt attempt;
+  NodeId node;
+  RankProgress progress;
+};
 struct RanksStalled {
   JobId job;
   Attempt attempt;
   std::vector<std::uint32_t> ranks;
   Duration for_at_least;
 };
-struct TimerFired { TimerId timer; };
-struct JobSubmitted { JobSpec spec; };
-struct JobStopAsked { JobId job; std::string by; };
-struct NodeReplaceAsked { NodeId node; std::string by; };
-struct NodeAddAsked { std::string by; };     // one machine more than the provider was said to have
-struct BreakerCloseAsked { std::string by; };
-struct RendezvousMoved { NodeId node; std::uint16_t port = 0; };  // a node has another free port
-struct DownAsked { std::string by; };        // the whole cluster is given back; `up` makes it anew
+struct TimerFired {
+  TimerId timer;
+};
+struct JobSubmitted {
+  JobSpec spec;
+};
+struct JobStopAsked {
+  JobId job;
+  std::string by;
+};
+struct NodeReplaceAsked {
+  NodeId node;
+  std::string by;
+};
+struct NodeAddAsked {
+  std::string by;
+};  // one machine more than the provider was said to have
+struct BreakerCloseAsked {
+  std::string by;
+};
+struct RendezvousMoved {
+  NodeId node;
+  std::uint16_t port = 0;
+};  // a node has another free port
+struct DownAsked {
+  std::string by;
+};  // the whole cluster is given back; `up` makes it anew
 
 }  // namespace event
 
@@ -77,10 +123,20 @@ using Event =
 // What the shell must do, in this order.
 namespace effect {
 
-struct Send { NodeId node; ServerMessage message; };
-struct Provision { NodeId node; };   // get a machine that joins under this id
-struct Terminate { NodeId node; };   // give the machine back; it is no member any more
-struct ArmTimer { TimerId timer; Instant at; };  // replaces an earlier one of the same id
+struct Send {
+  NodeId node;
+  ServerMessage message;
+};
+struct Provision {
+  NodeId node;
+};  // get a machine that joins under this id
+struct Terminate {
+  NodeId node;
+};  // give the machine back; it is no member any more
+struct ArmTimer {
+  TimerId timer;
+  Instant at;
+};  // replaces an earlier one of the same id
 
 // For people: what happened and why. Kept with the event that caused it.
 enum class Severity { kInfo, kWarning, kAlert };
@@ -96,8 +152,8 @@ struct Audit {
 }  // namespace effect
 
 template <>
-inline constexpr auto kWords<effect::Severity> =
-    std::to_array<std::string_view>({"info", "warning", "alert"});
+inline constexpr auto kWords<effect::Severity> = std::to_array<std::string_view>({"info", "warning",
+                                                                                  "alert"});
 
 using Effect = std::variant<effect::Send, effect::Provision, effect::Terminate, effect::ArmTimer,
                             effect::Audit>;

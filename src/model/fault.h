@@ -13,17 +13,30 @@
 namespace holdfast {
 
 enum class CauseClass {
-  kApplication, kOutOfMemory, kThermal, kAccelerator, kInterconnect, kHost, kStorage, kScheduling,
+  kApplication,
+  kOutOfMemory,
+  kThermal,
+  kAccelerator,
+  kInterconnect,
+  kHost,
+  kStorage,
+  kScheduling,
   kUnknown
 };
 template <>
-inline constexpr auto kWords<CauseClass> = std::to_array<std::string_view>(
-    {"application", "out_of_memory", "thermal", "accelerator", "interconnect", "host", "storage",
-     "scheduling", "unknown"});
+inline constexpr auto kWords<CauseClass> =
+    std::to_array<std::string_view>({"application", "out_of_memory", "thermal", "accelerator",
+                                     "interconnect", "host", "storage", "scheduling", "unknown"});
 
 // Ordered from mild to drastic.
 enum class Action {
-  kNone, kRestartRanks, kRestartOnOtherNodes, kResetDevice, kRebootNode, kReplaceNode, kStopJob,
+  kNone,
+  kRestartRanks,
+  kRestartOnOtherNodes,
+  kResetDevice,
+  kRebootNode,
+  kReplaceNode,
+  kStopJob,
   kAskOperator
 };
 template <>
@@ -33,18 +46,19 @@ inline constexpr auto kWords<Action> = std::to_array<std::string_view>(
 
 enum class Confidence { kLow, kMedium, kHigh };
 template <>
-inline constexpr auto kWords<Confidence> = std::to_array<std::string_view>({"low", "medium", "high"});
+inline constexpr auto kWords<Confidence> = std::to_array<std::string_view>({"low", "medium",
+                                                                            "high"});
 
 // One finding on a node: what, where, and the line that shows it.
 struct Fault {
-  std::string kind;          // "xid", "oom_kill"
-  std::int32_t code = 0;     // the Xid number; 0 where the kind has none
-  std::string device;        // PCI address; empty where the kind has none
-  std::int32_t pid = 0;      // the process it names; 0: none
+  std::string kind;              // "xid", "oom_kill"
+  std::int32_t code = 0;         // the Xid number; 0 where the kind has none
+  std::string device;            // PCI address; empty where the kind has none
+  std::int32_t pid = 0;          // the process it names; 0: none
   std::uint64_t used_bytes = 0;  // oom_kill: resident memory of the victim
   CauseClass cause = CauseClass::kUnknown;
   Action action = Action::kNone;  // the mildest that cures it
-  std::string line;          // as found in the log
+  std::string line;               // as found in the log
 
   friend bool operator==(const Fault&, const Fault&) = default;
 };

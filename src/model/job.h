@@ -19,7 +19,14 @@ namespace holdfast {
 // queued -> starting -> running -> recovering -> {starting | queued | failed}
 // any of these -> stopping -> stopped; running -> succeeded
 enum class JobState {
-  kQueued, kStarting, kRunning, kRecovering, kStopping, kSucceeded, kFailed, kStopped
+  kQueued,
+  kStarting,
+  kRunning,
+  kRecovering,
+  kStopping,
+  kSucceeded,
+  kFailed,
+  kStopped
 };
 template <>
 inline constexpr auto kWords<JobState> = std::to_array<std::string_view>(
@@ -29,7 +36,7 @@ inline constexpr auto kWords<JobState> = std::to_array<std::string_view>(
 struct AttemptRecord {
   Attempt number;
   Instant started;
-  std::vector<NodeId> nodes;          // by group rank
+  std::vector<NodeId> nodes;  // by group rank
   std::uint32_t ranks_per_node = 1;
   std::set<NodeId> not_started;       // have not said RanksStarted
   std::set<NodeId> not_drained;       // may have a live rank of it
@@ -39,9 +46,9 @@ struct AttemptRecord {
   std::string planned;                // why we stopped it ourselves; empty: we did not
   bool collecting_stacks = false;     // a hang: nothing is killed before the stacks are in
   std::vector<agent_message::StacksCollected> stacks;
-  std::set<std::uint32_t> stalled;    // ranks that made no progress
+  std::set<std::uint32_t> stalled;  // ranks that made no progress
   bool made_step = false;
-  std::uint64_t step = 0;             // furthest
+  std::uint64_t step = 0;  // furthest
   std::optional<std::uint64_t> restored_step;
 };
 
@@ -52,17 +59,17 @@ struct JobRecord {
   std::string reason;  // what it waits for, or why it ended
   Instant submitted;
   std::optional<Instant> ended;
-  std::optional<Instant> not_before;   // queued: do not start earlier (back-off)
-  AttemptRecord attempt;               // the current or the last one; number 0 before the first
-  std::uint64_t step_reached = 0;      // furthest in any attempt
+  std::optional<Instant> not_before;  // queued: do not start earlier (back-off)
+  AttemptRecord attempt;              // the current or the last one; number 0 before the first
+  std::uint64_t step_reached = 0;     // furthest in any attempt
   std::optional<std::uint64_t> committed_step;
   std::uint32_t attempts_without_progress = 0;  // in a row, infrastructure left out
   std::uint32_t out_of_memory_without_progress = 0;
-  std::vector<NodeId> hang_suspects;   // named by a hang since the last progress
+  std::vector<NodeId> hang_suspects;      // named by a hang since the last progress
   std::uint64_t checkpoint_failures = 0;  // of the current attempt, as last alerted
-  IncidentId incident;                 // the open one
+  IncidentId incident;                    // the open one
   std::optional<Verdict> last_verdict;
-  std::int32_t exit_code = 0;          // for the command that waits for the job
+  std::int32_t exit_code = 0;  // for the command that waits for the job
 
   [[nodiscard]] bool has_ended() const { return state >= JobState::kSucceeded; }
   // Ranks of `attempt` run or are meant to.

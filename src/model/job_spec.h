@@ -27,7 +27,8 @@ struct RetryPolicy {
 };
 
 // A rank that makes no step for max(stall_min, stall_factor x its own median step) hangs. A script
-// with long phases between steps (evaluation) calls holdfast.progress() in them or raises stall_min.
+// with long phases between steps (evaluation) calls holdfast.progress() in them or raises
+// stall_min.
 struct HangPolicy {
   Duration stall_min = seconds(30);
   std::uint32_t stall_factor = 10;

@@ -26,17 +26,17 @@ namespace holdfast {
 // How a rank ended.
 struct RankExit {
   std::uint32_t rank = 0;
-  std::int32_t code = 0;          // exit status; meaningless when signal != 0
-  std::int32_t signal = 0;        // 0: it exited by itself
-  bool asked = false;             // we killed it: not evidence of anything
-  std::string error_type;         // Python exception, or "start_failed"; empty: none reported
+  std::int32_t code = 0;    // exit status; meaningless when signal != 0
+  std::int32_t signal = 0;  // 0: it exited by itself
+  bool asked = false;       // we killed it: not evidence of anything
+  std::string error_type;   // Python exception, or "start_failed"; empty: none reported
   std::string error_message;
   std::string traceback;
-  std::string log_tail;           // last lines of its output, at most 4 KiB
+  std::string log_tail;  // last lines of its output, at most 4 KiB
   std::uint64_t memory_peak_bytes = 0;
   std::uint64_t memory_limit_bytes = 0;
-  bool out_of_memory = false;     // the kernel, or the agent's own limit, killed it for memory
-  RankProgress progress;          // its page as it was left
+  bool out_of_memory = false;  // the kernel, or the agent's own limit, killed it for memory
+  RankProgress progress;       // its page as it was left
 
   [[nodiscard]] bool clean() const { return code == 0 && signal == 0; }
 };
@@ -63,7 +63,7 @@ struct Hello {
 };
 struct Heartbeat {
   std::uint16_t rendezvous_port = 0;
-  JobId job;          // none: nothing runs here
+  JobId job;  // none: nothing runs here
   Attempt attempt;
   std::vector<RankProgress> progress;  // of the ranks that changed since the last one
 };
@@ -109,8 +109,9 @@ using AgentMessage =
 
 enum class Injection { kRankKill, kNodeKill, kNodeFreeze, kKernelLog, kHang, kOutOfMemory };
 template <>
-inline constexpr auto kWords<Injection> = std::to_array<std::string_view>(
-    {"rank-kill", "node-kill", "node-freeze", "kmsg", "hang", "oom"});
+inline constexpr auto kWords<Injection> = std::to_array<std::string_view>({"rank-kill", "node-kill",
+                                                                           "node-freeze", "kmsg",
+                                                                           "hang", "oom"});
 
 namespace server_message {
 

@@ -25,6 +25,7 @@ def wait_for(condition, what, deadline_s=60):
             return found
         if time.monotonic() > end:
             raise AssertionError("not within %s s: %s" % (deadline_s, what))
+        # tidy: allow sleep, because the one polling loop
         time.sleep(0.05)  # between two looks, not instead of one
 
 

@@ -27,6 +27,7 @@ def misbehave(how, rank):
         while True:
             pass
     if how == "sleep":
+        # tidy: allow sleep, because the training script paces itself
         time.sleep(3600)
     if how == "memory":
         hog = []
@@ -64,6 +65,7 @@ def main():
         holdfast.progress(step + 1, loss=loss.item(), tokens=16)
         if (step + 1) % args.every == 0:
             checkpoint.save(step + 1, model=model, optimizer=optimizer)
+        # tidy: allow sleep, because the training script paces itself
         time.sleep(args.pause)
         if args.fault and rank == args.fault_rank and step + 1 == args.fault_step:
             if not args.fault_once or os.environ["HOLDFAST_ATTEMPT"] == "1":

@@ -51,8 +51,8 @@ void AgentMachine::on(const agent_event::Connected& connected) {
   agent_message::Hello hello = connected.self;
   rendezvous_port_ = hello.rendezvous_port;
   for (const auto& [job, run] : runs_) {
-    AttemptReport report{.job = job, .attempt = run.start.attempt, .drained = run.drained(),
-                         .exited = run.exits};
+    AttemptReport report{
+        .job = job, .attempt = run.start.attempt, .drained = run.drained(), .exited = run.exits};
     for (const auto& [number, rank] : run.ranks)
       if (rank.state == Rank::State::kRunning) report.running.push_back(number);
     hello.attempts.push_back(std::move(report));
@@ -112,10 +112,8 @@ void AgentMachine::on_message(const server_message::StopRanks& stop) {
   run.stop_up_to = std::max(run.stop_up_to, stop.attempt);
   if (run.next && run.next->attempt <= stop.attempt) run.next.reset();
   const bool gentle = stop.grace > Duration{};
-  out_->push_back(
-      agent_effect::KillRanks{stop.job, run.start.attempt, gentle ? SIGTERM : SIGKILL});
-  if (gentle)
-    out_->push_back(agent_effect::ArmGrace{stop.job, run.start.attempt, stop.grace});
+  out_->push_back(agent_effect::KillRanks{stop.job, run.start.attempt, gentle ? SIGTERM : SIGKILL});
+  if (gentle) out_->push_back(agent_effect::ArmGrace{stop.job, run.start.attempt, stop.grace});
 }
 
 void AgentMachine::on(const agent_event::GraceOver& over) {
@@ -132,7 +130,9 @@ void AgentMachine::on_message(const server_message::CollectStacks& collect) {
       out_->push_back(agent_effect::CollectStacks{collect.job, collect.attempt, number});
 }
 
-void AgentMachine::on(const agent_event::StacksRead& read) { send(read.stacks); }
+void AgentMachine::on(const agent_event::StacksRead& read) {
+  send(read.stacks);
+}
 
 void AgentMachine::on_message(const server_message::WarmUp& warm_up) {
   if (warm_.insert(warm_up.job).second)

@@ -20,14 +20,38 @@ namespace agent_event {
 struct Connected {
   agent_message::Hello self;  // who and where this node is; `attempts` is filled in by the machine
 };
-struct Received { ServerMessage message; };
-struct RankStarted { JobId job; Attempt attempt; std::uint32_t rank; std::int32_t pid; };
-struct RankEnded { JobId job; Attempt attempt; RankExit exit; };  // also for one that could not be started
-struct PageRead { JobId job; Attempt attempt; RankProgress progress; };
-struct KernelLine { std::string line; };
-struct StacksRead { agent_message::StacksCollected stacks; };
-struct HeartbeatDue { std::uint16_t rendezvous_port; };
-struct GraceOver { JobId job; Attempt attempt; };
+struct Received {
+  ServerMessage message;
+};
+struct RankStarted {
+  JobId job;
+  Attempt attempt;
+  std::uint32_t rank;
+  std::int32_t pid;
+};
+struct RankEnded {
+  JobId job;
+  Attempt attempt;
+  RankExit exit;
+};  // also for one that could not be started
+struct PageRead {
+  JobId job;
+  Attempt attempt;
+  RankProgress progress;
+};
+struct KernelLine {
+  std::string line;
+};
+struct StacksRead {
+  agent_message::StacksCollected stacks;
+};
+struct HeartbeatDue {
+  std::uint16_t rendezvous_port;
+};
+struct GraceOver {
+  JobId job;
+  Attempt attempt;
+};
 }  // namespace agent_event
 using AgentEvent =
     std::variant<agent_event::Connected, agent_event::Received, agent_event::RankStarted,
@@ -36,15 +60,41 @@ using AgentEvent =
 
 // What its shell must do, in this order.
 namespace agent_effect {
-struct Send { AgentMessage message; };
-struct WarmUp { JobId job; JobSpec spec; };
-struct CoolDown { JobId job; };
-struct StartRank { server_message::StartRanks start; std::uint32_t local_rank; };  // answered by RankStarted or RankEnded
-struct KillRanks { JobId job; Attempt attempt; std::int32_t signal; };  // to every process of each rank
-struct CollectStacks { JobId job; Attempt attempt; std::uint32_t rank; };
-struct ArmGrace { JobId job; Attempt attempt; Duration after; };
-struct ArmHeartbeat { Duration interval; };
-struct Leave { std::string reason; };  // the ranks are told to die already: exit
+struct Send {
+  AgentMessage message;
+};
+struct WarmUp {
+  JobId job;
+  JobSpec spec;
+};
+struct CoolDown {
+  JobId job;
+};
+struct StartRank {
+  server_message::StartRanks start;
+  std::uint32_t local_rank;
+};  // answered by RankStarted or RankEnded
+struct KillRanks {
+  JobId job;
+  Attempt attempt;
+  std::int32_t signal;
+};  // to every process of each rank
+struct CollectStacks {
+  JobId job;
+  Attempt attempt;
+  std::uint32_t rank;
+};
+struct ArmGrace {
+  JobId job;
+  Attempt attempt;
+  Duration after;
+};
+struct ArmHeartbeat {
+  Duration interval;
+};
+struct Leave {
+  std::string reason;
+};  // the ranks are told to die already: exit
 }  // namespace agent_effect
 using AgentEffect =
     std::variant<agent_effect::Send, agent_effect::WarmUp, agent_effect::CoolDown,
@@ -111,7 +161,7 @@ class AgentMachine {
 
   std::map<JobId, Run> runs_;
   std::set<JobId> warm_;
-  std::deque<Fault> condemning_faults_;  // told again after a reconnect; the newest 16
+  std::deque<Fault> condemning_faults_;              // told again after a reconnect; the newest 16
   std::map<std::int32_t, std::uint64_t> oom_kills_;  // pid -> bytes used
   std::uint16_t rendezvous_port_ = 0;
   AgentEffects* out_ = nullptr;

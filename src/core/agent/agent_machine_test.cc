@@ -23,7 +23,8 @@ class AgentMachineTest : public testing::Test {
   }
   void receive(ServerMessage message) { step(agent_event::Received{std::move(message)}); }
   void start(std::uint32_t attempt) {
-    server_message::StartRanks start{.job = kJob, .attempt = Attempt{attempt}, .group_rank = 1, .nodes = 2};
+    server_message::StartRanks start{
+        .job = kJob, .attempt = Attempt{attempt}, .group_rank = 1, .nodes = 2};
     start.spec.ranks_per_node = 2;
     receive(start);
   }
@@ -31,7 +32,8 @@ class AgentMachineTest : public testing::Test {
     receive(server_message::StopRanks{kJob, Attempt{attempt}, grace});
   }
   void born(std::uint32_t attempt, std::uint32_t rank) {
-    step(agent_event::RankStarted{kJob, Attempt{attempt}, rank, static_cast<std::int32_t>(100 + rank)});
+    step(agent_event::RankStarted{kJob, Attempt{attempt}, rank,
+                                  static_cast<std::int32_t>(100 + rank)});
   }
   void dies(std::uint32_t attempt, std::uint32_t rank, std::int32_t signal = SIGKILL) {
     step(agent_event::RankEnded{kJob, Attempt{attempt}, {.rank = rank, .signal = signal}});
@@ -42,7 +44,8 @@ class AgentMachineTest : public testing::Test {
     born(attempt, 3);
   }
   void page(std::uint32_t rank, std::uint64_t steps) {
-    step(agent_event::PageRead{kJob, Attempt{1}, {.rank = rank, .step = steps, .steps_this_attempt = steps}});
+    step(agent_event::PageRead{
+        kJob, Attempt{1}, {.rank = rank, .step = steps, .steps_this_attempt = steps}});
   }
   agent_message::Hello hello() {
     step(agent_event::Connected{{.node = NodeId{2}}});
@@ -263,8 +266,9 @@ TEST_F(AgentMachineTest, ARankThatIsBornAfterTheFenceDiesAtOnce) {
 
 TEST_F(AgentMachineTest, AnOutOfMemoryKillIsMatchedByPid) {
   run(1);
-  step(agent_event::KernelLine{
-      "Memory cgroup out of memory: Killed process 103 (python3) total-vm:1kB, anon-rss:2048kB, x"});
+  step(
+      agent_event::KernelLine{"Memory cgroup out of memory: Killed process 103 (python3) "
+                              "total-vm:1kB, anon-rss:2048kB, x"});
   dies(1, 2);
   EXPECT_FALSE(sent<agent_message::RankExited>()[0].exit.out_of_memory);
   dies(1, 3);

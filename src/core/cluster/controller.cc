@@ -28,8 +28,8 @@ Result<void> Controller::check(const Event& request) const {
     if (spec.nodes_min > state_.spec.nodes)
       return Error{Errc::kTooFewNodes,
                    "nodes: " + std::to_string(spec.nodes_min) + " asked for, but cluster '" +
-                       state_.spec.name + "' has " + std::to_string(state_.spec.nodes) +
-                       " (and " + std::to_string(state_.spec.spares) +
+                       state_.spec.name + "' has " + std::to_string(state_.spec.nodes) + " (and " +
+                       std::to_string(state_.spec.spares) +
                        " spares, which only replace); ask for fewer or set nodes_min"};
   }
   if (const auto* asked = std::get_if<event::JobStopAsked>(&request)) {
@@ -43,8 +43,8 @@ Result<void> Controller::check(const Event& request) const {
   if (const auto* asked = std::get_if<event::NodeReplaceAsked>(&request)) {
     const auto found = state_.nodes.find(asked->node);
     if (found == state_.nodes.end() || found->second.state == NodeState::kGone)
-      return Error{Errc::kNotFound, "node: " + to_string(asked->node) +
-                                        " is no member; see `holdfast node list`"};
+      return Error{Errc::kNotFound,
+                   "node: " + to_string(asked->node) + " is no member; see `holdfast node list`"};
     if (!found->second.is_live())
       return Error{Errc::kWrongState, "node: " + to_string(asked->node) + " is " +
                                           std::string(word_of(found->second.state)) + " already"};
@@ -85,7 +85,8 @@ std::optional<std::string> Controller::check_invariants() const {
   for (const auto& [id, node] : state_.nodes) {
     if (node.place != 0 && !places.insert(node.place).second)
       return "place " + std::to_string(node.place) + " is filled twice";
-    if (node.place != 0 && node.state == NodeState::kGone) return to_string(id) + " is gone and has a place";
+    if (node.place != 0 && node.state == NodeState::kGone)
+      return to_string(id) + " is gone and has a place";
     if (!node.job) continue;
     const auto job = state_.jobs.find(node.job);
     if (job == state_.jobs.end() || job->second.has_ended())

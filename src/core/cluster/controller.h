@@ -14,10 +14,13 @@ namespace holdfast {
 // Limits of the recovery protocol. All have been chosen against what they wait for.
 inline constexpr Duration kHeartbeatInterval = milliseconds(500);
 inline constexpr Duration kSilenceMax = milliseconds(2500);  // node loss is noticed within 3 s
-inline constexpr Duration kDrainTimeout = seconds(10);  // a rank that SIGKILL does not end by then is stuck in the kernel
+inline constexpr Duration kDrainTimeout =
+    seconds(10);  // a rank that SIGKILL does not end by then is stuck in the kernel
 inline constexpr Duration kStacksTimeout = seconds(3);
-inline constexpr Duration kStartTimeout = minutes(3);   // importing a framework from a cold network disk
-inline constexpr Duration kQuietTime = seconds(5);      // a job that makes no steps has recovered when it ran this long
+inline constexpr Duration kStartTimeout =
+    minutes(3);  // importing a framework from a cold network disk
+inline constexpr Duration kQuietTime =
+    seconds(5);  // a job that makes no steps has recovered when it ran this long
 inline constexpr Duration kStopGrace = seconds(5);
 inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
 
@@ -27,10 +30,10 @@ inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
 //                          `now` never decreases. A stale event (an old attempt, a node that is
 //                          gone) changes nothing.
 //
-// The shell journals (now, event) durably before it carries out `out`, and replays the journal after
-// a crash. Effects may then be carried out twice or not at all, so each is idempotent, and whatever a
-// node missed is sent again when it says Hello: the controller tells it what it should be running,
-// whatever was sent before.
+// The shell journals (now, event) durably before it carries out `out`, and replays the journal
+// after a crash. Effects may then be carried out twice or not at all, so each is idempotent, and
+// whatever a node missed is sent again when it says Hello: the controller tells it what it should
+// be running, whatever was sent before.
 //
 // A recovery, in the order in which it happens:
 //   first sign (a rank exits, a node is lost, a fault, a hang)  -> incident opened, ranks stopped

@@ -39,7 +39,8 @@ class ControllerTest : public testing::Test {
     controller_.step(now_, event, effects_);
     EXPECT_EQ(controller_.check_invariants(), std::nullopt);
     for (const Effect& effect : effects_)
-      if (const auto* timer = std::get_if<effect::ArmTimer>(&effect)) timers_[timer->timer] = timer->at;
+      if (const auto* timer = std::get_if<effect::ArmTimer>(&effect))
+        timers_[timer->timer] = timer->at;
   }
 
   // --- nodes
@@ -49,8 +50,10 @@ class ControllerTest : public testing::Test {
     for (std::uint32_t n = 1; n <= spec.nodes + spec.spares; ++n) join(n);
   }
   void join(std::uint32_t n, std::vector<AttemptReport> attempts = {}) {
-    step(event::NodeJoined{{.node = NodeId{n}, .address = "10.0.0." + std::to_string(n),
-                            .rendezvous_port = 20000, .attempts = std::move(attempts)}});
+    step(event::NodeJoined{{.node = NodeId{n},
+                            .address = "10.0.0." + std::to_string(n),
+                            .rendezvous_port = 20000,
+                            .attempts = std::move(attempts)}});
   }
   void lose(std::vector<std::uint32_t> nodes) {
     std::vector<NodeId> ids;
@@ -58,9 +61,13 @@ class ControllerTest : public testing::Test {
     step(event::NodesLost{ids, "not heard of for 2500 ms"});
   }
   void xid(std::uint32_t n, std::int32_t code, Action action) {
-    step(event::NodeFault{NodeId{n}, {.kind = "xid", .code = code, .device = "0000:01:00",
-                                      .cause = CauseClass::kAccelerator, .action = action,
-                                      .line = "NVRM: Xid"}});
+    step(event::NodeFault{NodeId{n},
+                          {.kind = "xid",
+                           .code = code,
+                           .device = "0000:01:00",
+                           .cause = CauseClass::kAccelerator,
+                           .action = action,
+                           .line = "NVRM: Xid"}});
   }
   const NodeRecord& node(std::uint32_t n) const { return controller_.state().nodes.at(NodeId{n}); }
   std::uint32_t place(std::uint32_t n) const { return node(n).place; }
@@ -78,10 +85,12 @@ class ControllerTest : public testing::Test {
   }
   void ranks_started(JobId id = kJob) {
     const Attempt number = job(id).attempt.number;
-    for (const NodeId n : std::vector(job(id).attempt.nodes)) step(event::RanksStarted{n, {id, number, {}}});
+    for (const NodeId n : std::vector(job(id).attempt.nodes))
+      step(event::RanksStarted{n, {id, number, {}}});
   }
   void progress(std::uint64_t step_number, std::uint64_t this_attempt,
-                std::optional<std::uint64_t> committed = {}, std::optional<std::uint64_t> restored = {}) {
+                std::optional<std::uint64_t> committed = {},
+                std::optional<std::uint64_t> restored = {}) {
     RankProgress page{.step = step_number, .steps_this_attempt = this_attempt};
     page.committed_step = committed;
     page.restored_step = restored;
@@ -101,7 +110,8 @@ class ControllerTest : public testing::Test {
   void drain(std::uint32_t n) { step(event::AttemptDrained{NodeId{n}, kJob, attempt().number}); }
   void drain_all(JobId id = kJob) {
     const Attempt number = job(id).attempt.number;
-    for (const NodeId n : std::set(job(id).attempt.not_drained)) step(event::AttemptDrained{n, id, number});
+    for (const NodeId n : std::set(job(id).attempt.not_drained))
+      step(event::AttemptDrained{n, id, number});
   }
   void fire(TimerKind kind) {
     const TimerId timer{kind, kJob, attempt().number};
@@ -134,7 +144,8 @@ class ControllerTest : public testing::Test {
   }
   std::string audit(const std::string& kind) const {
     for (const Effect& effect : effects_)
-      if (const auto* one = std::get_if<effect::Audit>(&effect); one != nullptr && one->kind == kind)
+      if (const auto* one = std::get_if<effect::Audit>(&effect);
+          one != nullptr && one->kind == kind)
         return one->text;
     return {};
   }

@@ -16,7 +16,8 @@ void Controller::on(const event::JobSubmitted& submitted) {
   job.id = id;
   job.spec = submitted.spec;
   job.submitted = now_;
-  audit(Severity::kInfo, "job.submitted", job.spec.name + " (" + to_string(id) + ") submitted", {}, id);
+  audit(Severity::kInfo, "job.submitted", job.spec.name + " (" + to_string(id) + ") submitted", {},
+        id);
   start_queued_jobs();
   for (const auto& [node_id, node] : state_.nodes) warm_up(node);
 }
@@ -84,7 +85,8 @@ void Controller::on(const event::RanksStarted& started) {
   job->state = JobState::kRunning;
   audit(Severity::kInfo, "job.running",
         job->spec.name + ": all ranks of attempt " + std::to_string(job->attempt.number.value) +
-            " are started", {}, job->id, job->incident);
+            " are started",
+        {}, job->id, job->incident);
   if (!job->incident) return;
   mark(*job, Phase::kStarted);
   // A program that makes no steps we can see has recovered when it keeps running.
@@ -108,9 +110,11 @@ void Controller::note_progress(JobRecord& job, const RankProgress& progress, Nod
     job.checkpoint_failures = progress.checkpoint_failures;
     audit(Severity::kAlert, "checkpoint.failed",
           job.spec.name + ": a checkpoint could not be saved; training goes on" +
-              (job.committed_step ? ", the commit of step " + std::to_string(*job.committed_step) +
-                                        " is intact" : "") +
-              ". " + progress.checkpoint_error, node, job.id);
+              (job.committed_step
+                   ? ", the commit of step " + std::to_string(*job.committed_step) + " is intact"
+                   : "") +
+              ". " + progress.checkpoint_error,
+          node, job.id);
   }
   if (progress.steps_this_attempt > 0 && !attempt.made_step) {
     attempt.made_step = true;
@@ -152,13 +156,14 @@ void Controller::on(const event::RankExited& exited) {
   JobRecord* job = live_attempt(exited.job, exited.attempt);
   if (job == nullptr || job->state == JobState::kQueued) return;
   AttemptRecord& attempt = job->attempt;
-  const bool known = std::any_of(attempt.exits.begin(), attempt.exits.end(), [&](const RankExit& e) {
-    return e.rank == exited.exit.rank;
-  });
+  const bool known = std::any_of(attempt.exits.begin(), attempt.exits.end(),
+                                 [&](const RankExit& e) { return e.rank == exited.exit.rank; });
   if (known) return;
   attempt.exits.push_back(exited.exit);
-  if (job->is_live()) note_progress(*job, exited.exit.progress, exited.node);
-  else attempt.step = std::max(attempt.step, exited.exit.progress.step);
+  if (job->is_live())
+    note_progress(*job, exited.exit.progress, exited.node);
+  else
+    attempt.step = std::max(attempt.step, exited.exit.progress.step);
   if (!job->is_live()) return;  // also when that progress itself made us stop the attempt
   if (!exited.exit.clean()) {
     first_sign(*job, "rank " + std::to_string(exited.exit.rank) + " on " + to_string(exited.node) +
@@ -221,7 +226,8 @@ void Controller::on(const event::JobStopAsked& asked) {
   job.reason = reason;
   job.attempt.collecting_stacks = false;
   audit(Severity::kInfo, "job.stopping", job.spec.name + ": " + reason, {}, job.id);
-  if (was_live || job.attempt.not_drained.empty()) begin_drain(job, was_live ? kStopGrace : Duration{});
+  if (was_live || job.attempt.not_drained.empty())
+    begin_drain(job, was_live ? kStopGrace : Duration{});
 }
 
 }  // namespace holdfast

@@ -51,8 +51,10 @@ void Controller::on(const event::ServerStarted&) {
   for (const auto& [id, job] : state_.jobs) {
     if (job.has_ended()) continue;
     const AttemptRecord& attempt = job.attempt;
-    if (attempt.collecting_stacks) arm(TimerKind::kStacks, job, kStacksTimeout);
-    else if (!attempt.not_drained.empty()) arm(TimerKind::kDrain, job, kDrainTimeout);
+    if (attempt.collecting_stacks)
+      arm(TimerKind::kStacks, job, kStacksTimeout);
+    else if (!attempt.not_drained.empty())
+      arm(TimerKind::kDrain, job, kDrainTimeout);
     if (job.state == JobState::kStarting) arm(TimerKind::kStart, job, kStartTimeout);
     if (job.state == JobState::kRunning && job.incident) arm(TimerKind::kQuiet, job, kQuietTime);
     if (job.state == JobState::kQueued && job.not_before)
@@ -126,7 +128,8 @@ void Controller::reconcile(NodeRecord& node, const std::vector<AttemptReport>& r
 void Controller::resend_wanted(NodeRecord& node) {
   if (!node.job) return;
   const JobRecord& job = state_.jobs.at(node.job);
-  if (job.is_live() && job.attempt.not_started.contains(node.id)) send_start(job, node.id);
+  if (job.is_live() && job.attempt.not_started.contains(node.id))
+    send_start(job, node.id);
   else if (job.attempt.collecting_stacks)
     send(node.id, server_message::CollectStacks{job.id, job.attempt.number});
   else if (job.attempt.not_drained.contains(node.id))
@@ -188,8 +191,10 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   if (before != NodeState::kCordoned)  // else the reason is on record already
     job.attempt.node_faults.push_back(
         {to_string(node.id) + " was lost: " + reason, node.id, std::nullopt, now_});
-  if (job.is_live()) first_sign(job, to_string(node.id) + " was lost: " + reason);
-  else if (job.incident) tell(job, to_string(node.id) + " was lost too: " + reason);
+  if (job.is_live())
+    first_sign(job, to_string(node.id) + " was lost: " + reason);
+  else if (job.incident)
+    tell(job, to_string(node.id) + " was lost too: " + reason);
   drained_or_gone(job, node.id);
 }
 
@@ -203,7 +208,8 @@ void Controller::on(const event::NodeFault& found) {
   if (fault.action == Action::kAskOperator) {
     audit(Severity::kAlert, "node.fault",
           text + " is not in the table; look at it and `holdfast node replace` if it is bad: " +
-              fault.line, found.node, node->job);
+              fault.line,
+          found.node, node->job);
     return;
   }
   if (!condemns_node(fault)) {
@@ -221,11 +227,12 @@ void Controller::on(const event::NodeFault& found) {
 
 // The node gets no more work; its place goes to a spare at once; when its ranks are dead it is
 // given back.
-void Controller::cordon_node(NodeRecord& node, const std::string& reason, const Evidence& evidence) {
+void Controller::cordon_node(NodeRecord& node, const std::string& reason,
+                             const Evidence& evidence) {
   set_node(node, NodeState::kCordoned, reason);
   node.place = 0;
-  audit(Severity::kWarning, "node.cordoned", to_string(node.id) + " is cordoned: " + reason, node.id,
-        node.job);
+  audit(Severity::kWarning, "node.cordoned", to_string(node.id) + " is cordoned: " + reason,
+        node.id, node.job);
   fill_places();
   if (!node.job) {
     retire_node(node);
@@ -233,8 +240,10 @@ void Controller::cordon_node(NodeRecord& node, const std::string& reason, const 
   }
   JobRecord& job = state_.jobs.at(node.job);
   job.attempt.node_faults.push_back(evidence);
-  if (job.is_live()) first_sign(job, reason);
-  else if (job.incident) tell(job, reason);
+  if (job.is_live())
+    first_sign(job, reason);
+  else if (job.incident)
+    tell(job, reason);
 }
 
 void Controller::retire_node(NodeRecord& node) {
@@ -248,10 +257,11 @@ void Controller::fill_places() {
   for (const auto& [id, node] : state_.nodes) filled[node.place] = true;
   for (std::uint32_t place = 1; place <= state_.spec.nodes; ++place) {
     if (filled[place]) continue;
-    const auto spare = std::find_if(state_.nodes.begin(), state_.nodes.end(), [](const auto& entry) {
-      return entry.second.state == NodeState::kHealthy && entry.second.place == 0 &&
-             !entry.second.job;
-    });
+    const auto spare =
+        std::find_if(state_.nodes.begin(), state_.nodes.end(), [](const auto& entry) {
+          return entry.second.state == NodeState::kHealthy && entry.second.place == 0 &&
+                 !entry.second.job;
+        });
     if (spare == state_.nodes.end()) return;
     spare->second.place = place;
     audit(Severity::kInfo, "node.took_place",
@@ -311,8 +321,10 @@ void Controller::on(const event::DownAsked& asked) {
 
 void Controller::on(const event::NodeAddAsked& asked) {
   state_.provisioning_failures = 0;
-  if (state_.spec.machines_max != 0) ++state_.spec.machines_max;
-  else ++state_.spec.spares;
+  if (state_.spec.machines_max != 0)
+    ++state_.spec.machines_max;
+  else
+    ++state_.spec.spares;
   audit(Severity::kInfo, "node.add_asked", "one machine more, asked for by " + asked.by);
   refill_pool();
 }
@@ -332,7 +344,8 @@ bool Controller::breaker_lets(const std::vector<NodeId>& bad) {
   }
   const std::size_t members = state_.spec.nodes + state_.spec.spares;
   const bool many = breaker.recent.size() > 1;  // one node of one is no mass failure
-  if (!breaker.open && many && breaker.recent.size() * 100 > members * state_.spec.breaker_percent) {
+  if (!breaker.open && many &&
+      breaker.recent.size() * 100 > members * state_.spec.breaker_percent) {
     breaker.open = true;
     breaker.since = now_;
     audit(Severity::kAlert, "breaker.open",
@@ -353,8 +366,10 @@ void Controller::on(const event::BreakerCloseAsked& asked) {
   for (const NodeId id : suspects) {
     NodeRecord& node = *find_node(id);
     const std::string reason = node.reason;
-    if (node.silent) lose_node(node, reason);
-    else cordon_node(node, reason, {reason, id, std::nullopt, now_});
+    if (node.silent)
+      lose_node(node, reason);
+    else
+      cordon_node(node, reason, {reason, id, std::nullopt, now_});
   }
   fill_places();
   refill_pool();

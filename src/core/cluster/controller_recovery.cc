@@ -59,14 +59,17 @@ void Controller::drained_or_gone(JobRecord& job, NodeId node) {
   AttemptRecord& attempt = job.attempt;
   attempt.not_drained.erase(node);
   if (!attempt.not_drained.empty() || attempt.collecting_stacks) return;
-  if (job.state == JobState::kRecovering) conclude(job);
-  else if (job.state == JobState::kStopping) end_job(job, JobState::kStopped, job.reason, 130);
+  if (job.state == JobState::kRecovering)
+    conclude(job);
+  else if (job.state == JobState::kStopping)
+    end_job(job, JobState::kStopped, job.reason, 130);
 }
 
 // A hang is the one case in which the living ranks are the evidence: their stacks come first.
 void Controller::on(const event::RanksStalled& stalled) {
   JobRecord* job = live_attempt(stalled.job, stalled.attempt);
-  if (job == nullptr || !job->is_live()) return;  // reported once: also when a node's start is unheard
+  if (job == nullptr || !job->is_live())
+    return;  // reported once: also when a node's start is unheard
   AttemptRecord& attempt = job->attempt;
   attempt.stalled.insert(stalled.ranks.begin(), stalled.ranks.end());
   attempt.collecting_stacks = true;
@@ -84,9 +87,9 @@ void Controller::on(const event::StacksCollected& collected) {
   JobRecord* job = live_attempt(collected.stacks.job, collected.stacks.attempt);
   if (job == nullptr || !job->attempt.collecting_stacks) return;
   AttemptRecord& attempt = job->attempt;
-  const bool known = std::any_of(attempt.stacks.begin(), attempt.stacks.end(), [&](const auto& one) {
-    return one.rank == collected.stacks.rank;
-  });
+  const bool known =
+      std::any_of(attempt.stacks.begin(), attempt.stacks.end(),
+                  [&](const auto& one) { return one.rank == collected.stacks.rank; });
   if (!known) attempt.stacks.push_back(collected.stacks);
   const std::size_t alive = attempt.nodes.size() * attempt.ranks_per_node - attempt.exits.size();
   if (attempt.stacks.size() >= alive) begin_drain(*job, Duration{});
@@ -106,7 +109,8 @@ void Controller::on(const event::TimerFired& fired) {
       const std::set<NodeId> stuck = attempt.not_drained;
       on(event::NodesLost{{stuck.begin(), stuck.end()}, "its ranks could not be ended in time"});
       for (const NodeId id : stuck)  // the breaker may have kept them: keep asking
-        if (attempt.number == timer.attempt && attempt.not_drained.contains(id)) resend_wanted(*find_node(id));
+        if (attempt.number == timer.attempt && attempt.not_drained.contains(id))
+          resend_wanted(*find_node(id));
       if (attempt.number == timer.attempt && !attempt.not_drained.empty())
         arm(TimerKind::kDrain, *job, kDrainTimeout);
       return;
@@ -114,9 +118,9 @@ void Controller::on(const event::TimerFired& fired) {
     case TimerKind::kStart: {
       if (job->state != JobState::kStarting) return;
       const std::set<NodeId> slow = attempt.not_started;
-      on(event::NodesLost{{slow.begin(), slow.end()},
-                          "did not start its ranks within " +
-                              std::to_string(kStartTimeout.ms() / 1000) + " s"});
+      on(event::NodesLost{
+          {slow.begin(), slow.end()},
+          "did not start its ranks within " + std::to_string(kStartTimeout.ms() / 1000) + " s"});
       return;
     }
     case TimerKind::kBackoff:
@@ -161,8 +165,10 @@ void Controller::conclude(JobRecord& job) {
   const RecoveryDecision decision = decide_recovery(
       job.spec, verdict,
       {job.attempts_without_progress, job.out_of_memory_without_progress, suspect_again ? 2u : 0u});
-  if (!decision.start_again) verdict.action = Action::kStopJob;
-  else if (decision.other_nodes) verdict.action = Action::kRestartOnOtherNodes;
+  if (!decision.start_again)
+    verdict.action = Action::kStopJob;
+  else if (decision.other_nodes)
+    verdict.action = Action::kRestartOnOtherNodes;
 
   IncidentRecord& incident = state_.incidents.at(job.incident);
   incident.step_reached = std::max(incident.step_reached, job.step_reached);
@@ -182,7 +188,8 @@ void Controller::conclude(JobRecord& job) {
   job.state = JobState::kQueued;
   if (decision.wait > Duration{}) {
     job.not_before = now_ + decision.wait;
-    job.reason = "waits " + std::to_string(decision.wait.ms() / 1000) + " s before the next attempt";
+    job.reason =
+        "waits " + std::to_string(decision.wait.ms() / 1000) + " s before the next attempt";
     arm(TimerKind::kBackoff, job, decision.wait);
   }
   start_queued_jobs();
@@ -194,7 +201,8 @@ void Controller::swap_out(NodeId id, const std::string& reason) {
   NodeRecord* node = find_node(id);
   if (node == nullptr || node->state != NodeState::kHealthy || node->place == 0) return;
   const auto spare = std::find_if(state_.nodes.begin(), state_.nodes.end(), [](const auto& entry) {
-    return entry.second.state == NodeState::kHealthy && entry.second.place == 0 && !entry.second.job;
+    return entry.second.state == NodeState::kHealthy && entry.second.place == 0 &&
+           !entry.second.job;
   });
   if (spare == state_.nodes.end()) return;
   spare->second.place = node->place;
@@ -239,11 +247,13 @@ void Controller::close_incident(JobRecord& job, IncidentState how) {
   incident.last_attempt = job.attempt.number;
   const std::string text =
       how == IncidentState::kRecovered
-          ? "goes on after " + std::to_string((now_ - *incident.phase(Phase::kNoticed)).ms()) + " ms"
+          ? "goes on after " + std::to_string((now_ - *incident.phase(Phase::kNoticed)).ms()) +
+                " ms"
           : "could not be recovered: " + job.reason;
   incident.story.push_back({now_, text});
   audit(how == IncidentState::kRecovered ? Severity::kInfo : Severity::kWarning,
-        "incident." + std::string(word_of(how)), job.spec.name + ": " + text, {}, job.id, incident.id);
+        "incident." + std::string(word_of(how)), job.spec.name + ": " + text, {}, job.id,
+        incident.id);
   job.incident = {};
 }
 

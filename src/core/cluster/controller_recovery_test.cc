@@ -61,8 +61,10 @@ TEST_F(RunningJobTest, ProgressStartsTheCountAnew) {
 }
 
 TEST_F(RunningJobTest, OutOfMemoryIsTriedOnceMore) {
-  const RankExit killed{.signal = SIGKILL, .memory_peak_bytes = 900u << 20,
-                        .memory_limit_bytes = 1024u << 20, .out_of_memory = true};
+  const RankExit killed{.signal = SIGKILL,
+                        .memory_peak_bytes = 900u << 20,
+                        .memory_limit_bytes = 1024u << 20,
+                        .out_of_memory = true};
   exit_rank(1, killed);
   drain_all();
   EXPECT_EQ(job().state, JobState::kStarting);
@@ -93,9 +95,13 @@ TEST_F(RunningJobTest, AHangCollectsStacksThenNamesTheRankThatDiffers) {
   for (std::uint32_t rank = 0; rank < 4; ++rank)
     step(event::StacksCollected{
         attempt().nodes[rank],
-        {.job = kJob, .attempt = attempt().number, .rank = rank, .answered = true,
+        {.job = kJob,
+         .attempt = attempt().number,
+         .rank = rank,
+         .answered = true,
          .text = std::string("Current thread 0x1 (most recent call first):\n  File \"") +
-                 (rank == 2 ? "/job/train.py\", line 3 in load" : "/torch/distributed/c.py\", line 1 in all_reduce")}});
+                 (rank == 2 ? "/job/train.py\", line 3 in load"
+                            : "/torch/distributed/c.py\", line 1 in all_reduce")}});
   EXPECT_THAT(stopped(), ElementsAre(1, 2, 3, 4));
   drain_all();
   EXPECT_THAT(job().last_verdict->ranks, ElementsAre(2u));
@@ -113,8 +119,9 @@ TEST_F(RunningJobTest, ANodeThatAHangNamesTwiceWithoutProgressLosesItsPlace) {
   for (int round = 0; round < 2; ++round) {
     step(event::RanksStalled{kJob, attempt().number, {0, 1, 2, 3}, seconds(30)});
     for (std::uint32_t rank = 0; rank < 4; ++rank)
-      step(event::StacksCollected{attempt().nodes[rank], {.job = kJob, .attempt = attempt().number,
-                                                          .rank = rank, .answered = rank != 1}});
+      step(event::StacksCollected{
+          attempt().nodes[rank],
+          {.job = kJob, .attempt = attempt().number, .rank = rank, .answered = rank != 1}});
     drain_all();
     ASSERT_EQ(job().state, JobState::kStarting);
     if (round == 0) ranks_started();
@@ -136,7 +143,8 @@ TEST_F(RunningJobTest, RanksThatCannotBeEndedCostTheirNode) {
 TEST_F(ControllerTest, ANodeThatDoesNotStartItsRanksIsLost) {
   make_cluster({.nodes = 4, .spares = 1});
   submit(4, 4);
-  for (const std::uint32_t n : {1u, 2u, 4u}) step(event::RanksStarted{NodeId{n}, {kJob, Attempt{1}, {}}});
+  for (const std::uint32_t n : {1u, 2u, 4u})
+    step(event::RanksStarted{NodeId{n}, {kJob, Attempt{1}, {}}});
   fire(TimerKind::kStart);
   EXPECT_EQ(node(3).state, NodeState::kGone);
   drain_all();
@@ -228,7 +236,10 @@ TEST_F(RunningJobTest, AHelloBringsBackWhatTheBrokenStreamLost) {
   EXPECT_THAT(stopped(), ElementsAre(3));
   // The answer to it.
   for (const std::uint32_t n : {1u, 2u, 4u}) drain(n);
-  join(3, {{.job = kJob, .attempt = Attempt{1}, .drained = true, .exited = {{.rank = 2, .asked = true}}}});
+  join(3, {{.job = kJob,
+            .attempt = Attempt{1},
+            .drained = true,
+            .exited = {{.rank = 2, .asked = true}}}});
   EXPECT_EQ(job().state, JobState::kStarting);
   // The order to start: to one that knows only the old attempt, and to one that lost everything.
   join(4, {{.job = kJob, .attempt = Attempt{1}, .drained = true}});
@@ -236,7 +247,8 @@ TEST_F(RunningJobTest, AHelloBringsBackWhatTheBrokenStreamLost) {
   join(1);
   EXPECT_THAT(started(), ElementsAre(1));
   // The news that it has started.
-  for (std::uint32_t n = 1; n <= 4; ++n) join(n, {{.job = kJob, .attempt = Attempt{2}, .running = {n - 1}}});
+  for (std::uint32_t n = 1; n <= 4; ++n)
+    join(n, {{.job = kJob, .attempt = Attempt{2}, .running = {n - 1}}});
   EXPECT_EQ(job().state, JobState::kRunning);
 }
 
@@ -258,8 +270,9 @@ TEST_F(RunningJobTest, ARestartedServerAsksAgainForWhatMayNotHaveBeenDone) {
   lose({2});  // the provisioning of n6 may not have left
   step(event::ServerStarted{});
   EXPECT_THAT(asked<effect::Provision>(), ElementsAre(6));
-  EXPECT_THAT(effects_, testing::Contains(testing::VariantWith<effect::ArmTimer>(testing::Field(
-                            &effect::ArmTimer::timer, TimerId{TimerKind::kDrain, kJob, Attempt{1}}))));
+  EXPECT_THAT(effects_,
+              testing::Contains(testing::VariantWith<effect::ArmTimer>(testing::Field(
+                  &effect::ArmTimer::timer, TimerId{TimerKind::kDrain, kJob, Attempt{1}}))));
   drain_all();
   xid(1, 79, Action::kReplaceNode);
   drain_all();

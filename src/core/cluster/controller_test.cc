@@ -82,7 +82,8 @@ TEST_F(ControllerTest, RequestsThatCannotBeMetAreRefusedAndChangeNothing) {
     EXPECT_EQ(controller_.digest(), before);
     return errc;
   };
-  EXPECT_EQ(code(event::JobSubmitted{{.name = "big", .nodes_min = 3, .nodes_max = 3}}), Errc::kTooFewNodes);
+  EXPECT_EQ(code(event::JobSubmitted{{.name = "big", .nodes_min = 3, .nodes_max = 3}}),
+            Errc::kTooFewNodes);
   EXPECT_EQ(code(event::JobStopAsked{JobId{9}, "me"}), Errc::kNotFound);
   EXPECT_EQ(code(event::NodeReplaceAsked{NodeId{9}, "me"}), Errc::kNotFound);
   EXPECT_EQ(code(event::BreakerCloseAsked{"me"}), Errc::kWrongState);
@@ -114,7 +115,8 @@ TEST_F(RunningJobTest, AVanishedNodesPlaceGoesToTheSpareAndThePoolIsRefilled) {
 
 TEST_F(RunningJobTest, AThawedNodeIsFenced) {
   lose({2});
-  EXPECT_THAT(told<server_message::Fenced>(), ElementsAre(2)) << "it may thaw on an unbroken stream";
+  EXPECT_THAT(told<server_message::Fenced>(), ElementsAre(2))
+      << "it may thaw on an unbroken stream";
   drain_all();
   const Attempt now_on = attempt().number;
   join(2, {{.job = kJob, .attempt = Attempt{1}, .running = {1}}});

@@ -1,3 +1,4 @@
+// tidy: allow test-place, because what it tests is the controller and the agents together.
 // What goes wrong in the world.
 
 #include <csignal>
@@ -53,7 +54,7 @@ void World::strike_node(NodeId id, std::uint64_t how) {
     die(id);
     if (const auto other = any_live_node(); other && prng_.chance(1, 4)) die(*other);
   } else if (how < 36) {
-    nodes_.at(id).frozen = true;
+    nodes_.at(id).frozen = nodes_.at(id).hurt = true;
     at(prng_.chance(1, 4) ? between(100, 2000) : between(2000, 40'000), [this, id] {
       Node& node = nodes_.at(id);
       node.frozen = false;
@@ -62,7 +63,8 @@ void World::strike_node(NodeId id, std::uint64_t how) {
   } else if (how < 46) {
     break_stream(id);
   } else if (how < 53) {
-    const std::string xid = prng_.chance(2, 3) ? "79, GPU has fallen off the bus." : "13, Graphics Exception";
+    const std::string xid =
+        prng_.chance(2, 3) ? "79, GPU has fallen off the bus." : "13, Graphics Exception";
     step_agent(id, agent_event::KernelLine{"NVRM: Xid (PCI:0000:b9:00): " + xid});
   } else {
     apply_if_up(event::NodeReplaceAsked{id, "operator"});
@@ -71,7 +73,8 @@ void World::strike_node(NodeId id, std::uint64_t how) {
 
 void World::strike_rank(NodeId id, RankKey key, std::uint64_t how) {
   Rank& rank = nodes_.at(id).ranks.at(key);
-  if (how < 75) return rank_ends(id, key, {.rank = key.second, .signal = how % 2 == 0 ? SIGKILL : SIGSEGV});
+  if (how < 75)
+    return rank_ends(id, key, {.rank = key.second, .signal = how % 2 == 0 ? SIGKILL : SIGSEGV});
   if (how < 80) {
     step_agent(id, agent_event::KernelLine{"Memory cgroup out of memory: Killed process " +
                                            std::to_string(rank.pid) + " (python3) anon-rss:9kB"});
@@ -79,7 +82,7 @@ void World::strike_rank(NodeId id, RankKey key, std::uint64_t how) {
   }
   if (how < 85) return rank_ends(id, key, {.rank = key.second, .code = 1, .error_type = "OSError"});
   rank.hung = true;
-  rank.stuck = how >= 95;
+  if (how >= 95) rank.stuck = nodes_.at(id).hurt = true;
 }
 
 }  // namespace holdfast

@@ -1,3 +1,4 @@
+// tidy: allow test-place, because what it tests is the controller and the agents together.
 // The world's machines: agents, their streams, and ranks that make steps together.
 
 #include <csignal>
@@ -17,7 +18,8 @@ void World::connect(NodeId id) {
   if (node.stream != 0) return;
   if (!up_) return on_node(id, between(200, 1000), [this, id] { connect(id); });
   node.stream = ++streams_;
-  step_agent(id, agent_event::Connected{{.node = id, .address = to_string(id), .rendezvous_port = 20000}});
+  step_agent(
+      id, agent_event::Connected{{.node = id, .address = to_string(id), .rendezvous_port = 20000}});
 }
 
 void World::step_agent(NodeId id, const AgentEvent& event) {
@@ -31,20 +33,21 @@ void World::perform(NodeId id, const AgentEffect& effect) {
     send_to_server(id, send->message);
   } else if (const auto* start = std::get_if<agent_effect::StartRank>(&effect)) {
     const Duration import = prng_.chance(1, 40) ? between(5000, 20'000) : between(20, 800);
-    on_node(id, import, [this, id, start = *start] { rank_born(id, start.start, start.local_rank); });
+    on_node(id, import,
+            [this, id, start = *start] { rank_born(id, start.start, start.local_rank); });
   } else if (const auto* kill = std::get_if<agent_effect::KillRanks>(&effect)) {
     kill_ranks(id, *kill);
   } else if (const auto* collect = std::get_if<agent_effect::CollectStacks>(&effect)) {
     read_stacks(id, *collect);
   } else if (const auto* grace = std::get_if<agent_effect::ArmGrace>(&effect)) {
-    on_node(id, grace->after, [this, id, over = agent_event::GraceOver{grace->job, grace->attempt}] {
-      step_agent(id, over);
-    });
+    on_node(id, grace->after,
+            [this, id, over = agent_event::GraceOver{grace->job, grace->attempt}] {
+              step_agent(id, over);
+            });
   } else if (const auto* heartbeat = std::get_if<agent_effect::ArmHeartbeat>(&effect)) {
     const std::uint64_t timer = ++nodes_.at(id).heartbeat;
-    on_node(id, heartbeat->interval, [this, id, timer, interval = heartbeat->interval] {
-      beat(id, timer, interval);
-    });
+    on_node(id, heartbeat->interval,
+            [this, id, timer, interval = heartbeat->interval] { beat(id, timer, interval); });
   } else if (std::holds_alternative<agent_effect::Leave>(effect)) {
     die(id);
   }
@@ -85,8 +88,8 @@ void World::rank_born(NodeId id, const server_message::StartRanks& start, std::u
   check_birth(id, start);
   Training& training = training_.at(start.spec.name);
   training.fence = std::max(training.fence, start.attempt);
-  const Rank rank{.start = start, .pid = ++pids_, .restored = training.committed,
-                  .step = training.committed};
+  const Rank rank{
+      .start = start, .pid = ++pids_, .restored = training.committed, .step = training.committed};
   nodes_.at(id).ranks.emplace(key, rank);
   steps_[key.first][key.second] = rank.step;
   step_agent(id, agent_event::RankStarted{start.job, start.attempt, key.second, rank.pid});
@@ -117,9 +120,11 @@ void World::rank_runs(NodeId id, RankKey key) {
 }
 
 RankProgress World::page_of(const RankKey& key, const Rank& rank) {
-  RankProgress page{.rank = key.second, .step = rank.step,
+  RankProgress page{.rank = key.second,
+                    .step = rank.step,
                     .steps_this_attempt = rank.step - rank.restored,
-                    .median_step_ns = kStep.ns, .restored_step = rank.restored};
+                    .median_step_ns = kStep.ns,
+                    .restored_step = rank.restored};
   if (const std::uint64_t committed = training_.at(rank.start.spec.name).committed;
       key.second == 0 && committed > 0)
     page.committed_step = committed;
@@ -144,8 +149,11 @@ void World::peers_notice(RankKey gone) {
       on_node(id, between(50, 1500), [this, id = id, key = key] {
         const auto found = nodes_.at(id).ranks.find(key);
         if (found == nodes_.at(id).ranks.end() || found->second.hung) return;
-        rank_ends(id, key, {.rank = key.second, .code = 1, .error_type = "RuntimeError",
-                            .error_message = "Connection closed by peer"});
+        rank_ends(id, key,
+                  {.rank = key.second,
+                   .code = 1,
+                   .error_type = "RuntimeError",
+                   .error_message = "Connection closed by peer"});
       });
     }
 }
@@ -166,8 +174,10 @@ void World::read_stacks(NodeId id, const agent_effect::CollectStacks& collect) {
   on_node(id, between(10, 200), [this, id, key] {
     const auto rank = nodes_.at(id).ranks.find(key);
     if (rank == nodes_.at(id).ranks.end()) return;
-    step_agent(id, agent_event::StacksRead{{.job = key.first.first, .attempt = key.first.second,
-                                            .rank = key.second, .answered = !rank->second.hung}});
+    step_agent(id, agent_event::StacksRead{{.job = key.first.first,
+                                            .attempt = key.first.second,
+                                            .rank = key.second,
+                                            .answered = !rank->second.hung}});
   });
 }
 

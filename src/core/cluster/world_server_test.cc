@@ -1,3 +1,4 @@
+// tidy: allow test-place, because what it tests is the controller and the agents together.
 // The world's control plane: what apps/ does around the core, and its crashes.
 
 #include "core/cluster/world_test.h"
@@ -128,14 +129,16 @@ void World::tick() {
 
 // A person who reacts to alerts, slowly.
 void World::operate() {
-  if (!controller_.state().breaker.open) breaker_seen_ = now_;
+  if (!controller_.state().breaker.open)
+    breaker_seen_ = now_;
   else if (now_ - breaker_seen_ > seconds(15)) {
     ++tally_.breakers;
     return apply(event::BreakerCloseAsked{"operator"});
   }
   if (!adds_nodes_ || now_ - node_added_ < seconds(20)) return;
   for (const auto& [id, job] : controller_.state().jobs) {
-    if (job.state != JobState::kQueued || job.reason.find("node add") == std::string::npos) continue;
+    if (job.state != JobState::kQueued || job.reason.find("node add") == std::string::npos)
+      continue;
     node_added_ = now_;
     return apply(event::NodeAddAsked{"operator"});
   }
@@ -169,7 +172,9 @@ void World::provision(NodeId id) {
   const auto [found, made] = nodes_.try_emplace(id);
   if (!made) {
     if (!found->second.alive && found->second.gone)
-      at(between(10, 100), [this, id] { apply_if_up(event::NodesLost{{id}, "its machine ended"}); });
+      at(between(10, 100), [this, id] {
+        apply_if_up(event::NodesLost{{id}, "its machine ended"});
+      });
     return;
   }
   at(between(300, 4000), [this, id] {

@@ -1,3 +1,4 @@
+// tidy: allow test-place, because what it tests is the controller and the agents together.
 #include "core/cluster/world_test.h"
 
 #include <cstdlib>
@@ -16,8 +17,10 @@ void World::on_node(NodeId id, Duration after, Action action) {
   at(after, [this, id, action = std::move(action)] {
     Node& node = nodes_.at(id);
     if (!node.alive) return;
-    if (node.frozen) node.backlog.push_back(action);
-    else action();
+    if (node.frozen)
+      node.backlog.push_back(action);
+    else
+      action();
   });
 }
 
@@ -58,6 +61,11 @@ std::uint64_t World::replayed_digest(Controller* into) {
 
 void World::check_step() {
   if (const auto broken = controller_.check_invariants()) fail("invariant: " + *broken);
+  for (const auto& [id, node] : controller_.state().nodes) {
+    if (node.state != NodeState::kGone || node.since != now_) continue;
+    if (const Node& machine = nodes_.at(id); !machine.gone && !machine.hurt)
+      fail(to_string(id) + " is well and was given up: " + node.reason);
+  }
   for (const auto& [id, job] : controller_.state().jobs) {
     if (const auto ended = ended_.find(id); ended != ended_.end() && ended->second != job.state)
       fail(to_string(id) + " had ended and is " + std::string(word_of(job.state)));
@@ -122,17 +130,21 @@ void World::check_waiting(const JobRecord& job) {
   for (const auto& [id, node] : state.nodes) {
     if (node.state == NodeState::kProvisioning) ++coming;
     if (node.state != NodeState::kHealthy || node.job) continue;
-    if (node.place == 0) ++spares;
-    else ++free;
+    if (node.place == 0)
+      ++spares;
+    else
+      ++free;
   }
-  const bool exhausted = (state.spec.machines_max != 0 && state.nodes_made >= state.spec.machines_max) ||
-                         state.provisioning_failures >= kProvisioningFailuresMax;
-  const bool says_so = job.reason.find("waits for " + std::to_string(job.spec.nodes_min - free)) == 0;
+  const bool exhausted =
+      (state.spec.machines_max != 0 && state.nodes_made >= state.spec.machines_max) ||
+      state.provisioning_failures >= kProvisioningFailuresMax;
+  const bool says_so =
+      job.reason.find("waits for " + std::to_string(job.spec.nodes_min - free)) == 0;
   if (job.state != JobState::kQueued || free >= job.spec.nodes_min || spares > 0 || coming > 0 ||
       !exhausted || !says_so)
-    fail(job.spec.name + " does not go on: " + std::string(word_of(job.state)) + ", \"" + job.reason +
-         "\"; " + std::to_string(free) + " free, " + std::to_string(spares) + " spares, " +
-         std::to_string(coming) + " coming");
+    fail(job.spec.name + " does not go on: " + std::string(word_of(job.state)) + ", \"" +
+         job.reason + "\"; " + std::to_string(free) + " free, " + std::to_string(spares) +
+         " spares, " + std::to_string(coming) + " coming");
 }
 
 std::optional<std::string> World::run() {
@@ -193,22 +205,18 @@ TEST(World, ConvergesUnderFaultsWhateverTheSeed) {
     sum.hangs += one.hangs;
     sum.time = sum.time + one.time;
   }
-  std::printf("%llu worlds, %.1f h: %llu events, %llu attempts, %llu incidents (%llu recovered), "
-              "%llu hangs, %llu server crashes, %llu fences, %llu breakers; jobs: %llu succeeded, "
-              "%llu failed, %llu stopped, %llu wait\n",
-              static_cast<unsigned long long>(last - first + 1), sum.time.s() / 3600,
-              static_cast<unsigned long long>(sum.events),
-              static_cast<unsigned long long>(sum.attempts),
-              static_cast<unsigned long long>(sum.incidents),
-              static_cast<unsigned long long>(sum.recovered),
-              static_cast<unsigned long long>(sum.hangs),
-              static_cast<unsigned long long>(sum.crashes),
-              static_cast<unsigned long long>(sum.fenced),
-              static_cast<unsigned long long>(sum.breakers),
-              static_cast<unsigned long long>(sum.succeeded),
-              static_cast<unsigned long long>(sum.failed),
-              static_cast<unsigned long long>(sum.stopped),
-              static_cast<unsigned long long>(sum.waiting));
+  std::printf(
+      "%llu worlds, %.1f h: %llu events, %llu attempts, %llu incidents (%llu recovered), "
+      "%llu hangs, %llu server crashes, %llu fences, %llu breakers; jobs: %llu succeeded, "
+      "%llu failed, %llu stopped, %llu wait\n",
+      static_cast<unsigned long long>(last - first + 1), sum.time.s() / 3600,
+      static_cast<unsigned long long>(sum.events), static_cast<unsigned long long>(sum.attempts),
+      static_cast<unsigned long long>(sum.incidents),
+      static_cast<unsigned long long>(sum.recovered), static_cast<unsigned long long>(sum.hangs),
+      static_cast<unsigned long long>(sum.crashes), static_cast<unsigned long long>(sum.fenced),
+      static_cast<unsigned long long>(sum.breakers), static_cast<unsigned long long>(sum.succeeded),
+      static_cast<unsigned long long>(sum.failed), static_cast<unsigned long long>(sum.stopped),
+      static_cast<unsigned long long>(sum.waiting));
   if (repeat) return;
   // A world in which nothing happens proves nothing.
   EXPECT_GT(sum.recovered, kSeeds);

@@ -1,8 +1,8 @@
 #pragma once
 
 // A whole cluster in virtual time and one thread: one Controller with its monitors, real
-// AgentMachines, and fake machines, streams, ranks and faults around them. All chance comes from one
-// seed, so a seed is a run.
+// AgentMachines, and fake machines, streams, ranks and faults around them. All chance comes from
+// one seed, so a seed is a run.
 
 #include <cstdint>
 #include <functional>
@@ -52,9 +52,10 @@ class World {
     bool alive = false;
     bool gone = false;  // its machine has ended, or will not come
     bool frozen = false;
-    std::vector<Action> backlog;  // what waits for the thaw
-    std::uint64_t stream = 0;     // 0: not connected
-    std::uint64_t heartbeat = 0;  // the newest timer
+    bool hurt = false;  // was frozen or had a stuck rank: a reason to give it up
+    std::vector<Action> backlog;            // what waits for the thaw
+    std::uint64_t stream = 0;               // 0: not connected
+    std::uint64_t heartbeat = 0;            // the newest timer
     Instant last_to_server, last_to_agent;  // streams keep their order
     std::map<RankKey, Rank> ranks;
   };
@@ -63,7 +64,7 @@ class World {
     std::uint64_t steps = 0;
     std::uint64_t poison = 0;  // raises at this step in every attempt; 0: never
     std::uint64_t committed = 0;
-    Attempt fence;             // the newest attempt that has read the checkpoint
+    Attempt fence;  // the newest attempt that has read the checkpoint
   };
 
   // world_test.cc: time, properties

@@ -14,9 +14,9 @@ struct XidRule {
   Action action;  // the recovery action that NVIDIA's XID catalogue gives
 };
 
-// Source: NVIDIA, "GPU Debug Guidelines" and the XID catalogue of the driver documentation. The user
-// application's own faults (13, 31, 43, 45) touch no node: ByteDance found 41 of 62 illegal memory
-// accesses to be user code (SOSP'25, table 2).
+// Source: NVIDIA, "GPU Debug Guidelines" and the XID catalogue of the driver documentation. The
+// user application's own faults (13, 31, 43, 45) touch no node: ByteDance found 41 of 62 illegal
+// memory accesses to be user code (SOSP'25, table 2).
 constexpr auto kXidRules = std::to_array<XidRule>({
     {13, CauseClass::kApplication, Action::kNone},          // graphics engine exception
     {31, CauseClass::kApplication, Action::kNone},          // memory page fault
@@ -60,7 +60,8 @@ std::optional<Fault> read_xid(std::string_view line, std::string_view rest) {
   // The comma shows that the number is whole: a cut-off "7" must not pass for Xid 7.
   if (!code || !rest.starts_with(",")) return std::nullopt;
 
-  Fault fault{.kind = "xid", .code = *code, .device = std::string(device), .line = std::string(line)};
+  Fault fault{
+      .kind = "xid", .code = *code, .device = std::string(device), .line = std::string(line)};
   if (const auto pid = rest.find("pid="); pid != std::string_view::npos) {
     std::string_view digits = rest.substr(pid + 4);
     take_prefix(digits, "'");
@@ -76,8 +77,11 @@ std::optional<Fault> read_xid(std::string_view line, std::string_view rest) {
 std::optional<Fault> read_oom_kill(std::string_view line, std::string_view rest) {
   const auto pid = take_number<std::int32_t>(rest);
   if (!pid || !rest.starts_with(" (")) return std::nullopt;
-  Fault fault{.kind = "oom_kill", .pid = *pid, .cause = CauseClass::kOutOfMemory,
-              .action = Action::kRestartRanks, .line = std::string(line)};
+  Fault fault{.kind = "oom_kill",
+              .pid = *pid,
+              .cause = CauseClass::kOutOfMemory,
+              .action = Action::kRestartRanks,
+              .line = std::string(line)};
   if (const auto rss = rest.find("anon-rss:"); rss != std::string_view::npos) {
     rest.remove_prefix(rss + 9);
     if (const auto kib = take_number<std::uint64_t>(rest); kib && rest.starts_with("kB"))

@@ -7,7 +7,8 @@ namespace {
 
 TEST(KernelLog, XidNamesDeviceCodeAndProcess) {
   const auto fault = read_kernel_line(
-      "[ 1234.5] NVRM: Xid (PCI:0000:b9:00): 79, pid='4242', name=python3, GPU has fallen off the bus.");
+      "[ 1234.5] NVRM: Xid (PCI:0000:b9:00): 79, pid='4242', name=python3, GPU has fallen off the "
+      "bus.");
   ASSERT_TRUE(fault.has_value());
   EXPECT_EQ(fault->code, 79);
   EXPECT_EQ(fault->device, "0000:b9:00");

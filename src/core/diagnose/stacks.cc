@@ -7,12 +7,11 @@ namespace holdfast {
 namespace {
 
 // Where PyTorch waits for peers: its distributed package (collectives, store, DDP's own) and the
-// engine's backward, in which DDP's reducer waits for the all-reduce. Only the innermost frame counts:
-// the user's own forward() also runs below a frame of DDP or FSDP.
+// engine's backward, in which DDP's reducer waits for the all-reduce. Only the innermost frame
+// counts: the user's own forward() also runs below a frame of DDP or FSDP.
 constexpr auto kWaits = std::to_array<std::string_view>(
     {"/torch/distributed/", "/torch/nn/parallel/distributed.py", "/torch/autograd/__init__.py",
-     "/torch/autograd/graph.py",
-     "/deepspeed/comm/", "/horovod/", "/mpi4py/"});
+     "/torch/autograd/graph.py", "/deepspeed/comm/", "/horovod/", "/mpi4py/"});
 
 }  // namespace
 

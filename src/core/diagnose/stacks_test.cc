@@ -38,13 +38,15 @@ TEST(Stacks, AMainThreadWithoutFramesDoesNotBorrowThoseOfAnother) {
 }
 
 TEST(Stacks, PlacesWhereARankWaitsForItsPeers) {
-  for (const char* frame :
-       {"/usr/lib/python3/dist-packages/torch/distributed/distributed_c10d.py\", line 2259 in all_reduce",
-        "/venv/lib/torch/autograd/__init__.py\", line 200 in backward",
-        "/venv/lib/torch/autograd/graph.py\", line 769 in _engine_run_backward",
-        "/venv/lib/torch/nn/parallel/distributed.py\", line 1735 in _distributed_broadcast_coalesced"})
-    EXPECT_TRUE(waits_for_peers(std::string("Current thread 0x1 (most recent call first):\n  File \"") +
-                                frame + "\n  File \"/job/train.py\", line 9 in <module>\n"))
+  for (const char* frame : {"/usr/lib/python3/dist-packages/torch/distributed/"
+                            "distributed_c10d.py\", line 2259 in all_reduce",
+                            "/venv/lib/torch/autograd/__init__.py\", line 200 in backward",
+                            "/venv/lib/torch/autograd/graph.py\", line 769 in _engine_run_backward",
+                            "/venv/lib/torch/nn/parallel/distributed.py\", line 1735 in "
+                            "_distributed_broadcast_coalesced"})
+    EXPECT_TRUE(
+        waits_for_peers(std::string("Current thread 0x1 (most recent call first):\n  File \"") +
+                        frame + "\n  File \"/job/train.py\", line 9 in <module>\n"))
         << frame;
 }
 

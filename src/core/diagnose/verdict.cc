@@ -13,14 +13,24 @@ namespace {
 // What the collective libraries say when a peer is gone. Their own messages: Gloo's transport,
 // PyTorch's store and process groups, NCCL.
 constexpr auto kEchoes = std::to_array<std::string_view>({
-    "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused",
-    "Socket Timeout", "socket timeout", "Timed out waiting", "Timed out after",
-    "remote process exited", "NCCL communicator was aborted", "ncclRemoteError",
-    "Application timeout caused pair closure", "recvValue failed", "Connection was likely closed",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Connection refused",
+    "Socket Timeout",
+    "socket timeout",
+    "Timed out waiting",
+    "Timed out after",
+    "remote process exited",
+    "NCCL communicator was aborted",
+    "ncclRemoteError",
+    "Application timeout caused pair closure",
+    "recvValue failed",
+    "Connection was likely closed",
 });
 
-constexpr auto kMemoryErrors =
-    std::to_array<std::string_view>({"MemoryError", "OutOfMemoryError", "torch.cuda.OutOfMemoryError"});
+constexpr auto kMemoryErrors = std::to_array<std::string_view>(
+    {"MemoryError", "OutOfMemoryError", "torch.cuda.OutOfMemoryError"});
 
 bool raised_memory_error(const RankExit& exit) {
   return std::find(kMemoryErrors.begin(), kMemoryErrors.end(), exit.error_type) !=
@@ -29,14 +39,22 @@ bool raised_memory_error(const RankExit& exit) {
 
 std::string signal_name(std::int32_t signal) {
   switch (signal) {
-    case SIGKILL: return "SIGKILL";
-    case SIGSEGV: return "SIGSEGV";
-    case SIGABRT: return "SIGABRT";
-    case SIGBUS: return "SIGBUS";
-    case SIGFPE: return "SIGFPE";
-    case SIGILL: return "SIGILL";
-    case SIGTERM: return "SIGTERM";
-    default: return "signal " + std::to_string(signal);
+    case SIGKILL:
+      return "SIGKILL";
+    case SIGSEGV:
+      return "SIGSEGV";
+    case SIGABRT:
+      return "SIGABRT";
+    case SIGBUS:
+      return "SIGBUS";
+    case SIGFPE:
+      return "SIGFPE";
+    case SIGILL:
+      return "SIGILL";
+    case SIGTERM:
+      return "SIGTERM";
+    default:
+      return "signal " + std::to_string(signal);
   }
 }
 
@@ -53,8 +71,8 @@ std::string gib(std::uint64_t bytes) {
 
 // Sentence and evidence line for one rank's end.
 std::string describe(const AttemptRecord& attempt, const RankExit& exit) {
-  std::string text = "rank " + std::to_string(exit.rank) + " on " +
-                     to_string(node_of(attempt, exit.rank));
+  std::string text =
+      "rank " + std::to_string(exit.rank) + " on " + to_string(node_of(attempt, exit.rank));
   if (exit.signal != 0) return text + " was ended by " + signal_name(exit.signal);
   if (!exit.error_type.empty()) {
     text += " raised " + exit.error_type;
@@ -75,27 +93,28 @@ void add_exit(const AttemptRecord& attempt, const RankExit& exit, Verdict& verdi
 }
 
 Verdict nodes_gone(const AttemptRecord& attempt) {
-  Verdict verdict{.cause = CauseClass::kHost, .action = Action::kReplaceNode,
-                  .confidence = Confidence::kHigh};
+  Verdict verdict{
+      .cause = CauseClass::kHost, .action = Action::kReplaceNode, .confidence = Confidence::kHigh};
   for (const Evidence& fault : attempt.node_faults) {
     verdict.evidence.push_back(fault);
     if (std::find(verdict.nodes.begin(), verdict.nodes.end(), fault.node) == verdict.nodes.end())
       verdict.nodes.push_back(fault.node);
   }
-  verdict.summary = attempt.node_faults.empty() ? "a node was lost" : attempt.node_faults.front().what;
+  verdict.summary =
+      attempt.node_faults.empty() ? "a node was lost" : attempt.node_faults.front().what;
   return verdict;
 }
 
 Verdict out_of_memory(const AttemptRecord& attempt, const RankExit& exit) {
-  Verdict verdict{.cause = CauseClass::kOutOfMemory, .action = Action::kRestartRanks,
+  Verdict verdict{.cause = CauseClass::kOutOfMemory,
+                  .action = Action::kRestartRanks,
                   .confidence = Confidence::kHigh};
   add_exit(attempt, exit, verdict);
   verdict.summary = "rank " + std::to_string(exit.rank) + " on " +
                     to_string(node_of(attempt, exit.rank)) + " ran out of memory";
   if (exit.memory_peak_bytes != 0) verdict.summary += ": used " + gib(exit.memory_peak_bytes);
   if (exit.memory_limit_bytes != 0) verdict.summary += ", limit " + gib(exit.memory_limit_bytes);
-  verdict.summary +=
-      "; give it more (memory_limit), a smaller batch or fewer ranks per node";
+  verdict.summary += "; give it more (memory_limit), a smaller batch or fewer ranks per node";
   return verdict;
 }
 
@@ -104,7 +123,8 @@ Verdict ended_by_signal(const AttemptRecord& attempt, const RankExit& exit) {
   // the program's own fault but a bad node gives them too. Either way the cheap action comes first.
   const bool from_outside = exit.signal == SIGKILL || exit.signal == SIGTERM;
   Verdict verdict{.cause = from_outside ? CauseClass::kUnknown : CauseClass::kApplication,
-                  .action = Action::kRestartRanks, .confidence = Confidence::kLow};
+                  .action = Action::kRestartRanks,
+                  .confidence = Confidence::kLow};
   add_exit(attempt, exit, verdict);
   verdict.summary = describe(attempt, exit);
   if (from_outside)
@@ -113,7 +133,8 @@ Verdict ended_by_signal(const AttemptRecord& attempt, const RankExit& exit) {
 }
 
 Verdict raised(const AttemptRecord& attempt, const RankExit& first) {
-  Verdict verdict{.cause = CauseClass::kApplication, .action = Action::kRestartRanks,
+  Verdict verdict{.cause = CauseClass::kApplication,
+                  .action = Action::kRestartRanks,
                   .confidence = first.error_type.empty() ? Confidence::kMedium : Confidence::kHigh};
   verdict.summary = describe(attempt, first);
   std::size_t same = 0;
@@ -126,7 +147,8 @@ Verdict raised(const AttemptRecord& attempt, const RankExit& first) {
 }
 
 Verdict hang(const AttemptRecord& attempt) {
-  Verdict verdict{.cause = CauseClass::kUnknown, .action = Action::kRestartRanks,
+  Verdict verdict{.cause = CauseClass::kUnknown,
+                  .action = Action::kRestartRanks,
                   .confidence = Confidence::kLow};
   verdict.ranks = odd_ranks(attempt.stacks);
   for (const std::uint32_t rank : verdict.ranks) {
@@ -150,8 +172,8 @@ Verdict hang(const AttemptRecord& attempt) {
   verdict.summary += ";";
   for (const std::uint32_t rank : verdict.ranks)
     verdict.summary += " rank " + std::to_string(rank) + " on " + to_string(node_of(attempt, rank));
-  verdict.summary += verdict.ranks.size() == 1 ? " is not where the others are"
-                                               : " are not where the others are";
+  verdict.summary +=
+      verdict.ranks.size() == 1 ? " is not where the others are" : " are not where the others are";
   return verdict;
 }
 
@@ -159,9 +181,8 @@ Verdict hang(const AttemptRecord& attempt) {
 
 bool is_echo(const RankExit& exit) {
   const auto mentions = [&](const std::string& text) {
-    return std::any_of(kEchoes.begin(), kEchoes.end(), [&](std::string_view echo) {
-      return text.find(echo) != std::string::npos;
-    });
+    return std::any_of(kEchoes.begin(), kEchoes.end(),
+                       [&](std::string_view echo) { return text.find(echo) != std::string::npos; });
   };
   if (exit.signal != 0) {
     // A C++ exception out of a collective ends in abort(); the reason is the last thing it printed.
@@ -171,8 +192,9 @@ bool is_echo(const RankExit& exit) {
   return mentions(exit.log_tail);
 }
 
-bool condemns_node(const Fault& fault) { return fault.action >= Action::kResetDevice &&
-                                                fault.action <= Action::kReplaceNode; }
+bool condemns_node(const Fault& fault) {
+  return fault.action >= Action::kResetDevice && fault.action <= Action::kReplaceNode;
+}
 
 Verdict diagnose(const AttemptRecord& attempt) {
   if (!attempt.nodes_lost.empty() || !attempt.node_faults.empty()) return nodes_gone(attempt);
@@ -187,20 +209,28 @@ Verdict diagnose(const AttemptRecord& attempt) {
   for (const RankExit& exit : attempt.exits) {
     if (exit.clean()) continue;
     // Memory is recorded by the kernel, so it counts even for a rank that we were about to kill.
-    if (exit.out_of_memory || raised_memory_error(exit)) keep_first(by_memory, exit);
-    else if (exit.asked) continue;
-    else if (is_echo(exit)) keep_first(echo, exit);
-    else if (exit.signal != 0) keep_first(by_signal, exit);
-    else keep_first(by_itself, exit);
+    if (exit.out_of_memory || raised_memory_error(exit))
+      keep_first(by_memory, exit);
+    else if (exit.asked)
+      continue;
+    else if (is_echo(exit))
+      keep_first(echo, exit);
+    else if (exit.signal != 0)
+      keep_first(by_signal, exit);
+    else
+      keep_first(by_itself, exit);
   }
   if (by_memory != nullptr) return out_of_memory(attempt, *by_memory);
   if (by_signal != nullptr) return ended_by_signal(attempt, *by_signal);
   if (by_itself != nullptr) return raised(attempt, *by_itself);
   if (!attempt.stalled.empty()) return hang(attempt);
   if (!attempt.planned.empty())
-    return {.cause = CauseClass::kScheduling, .action = Action::kRestartRanks,
-            .confidence = Confidence::kHigh, .summary = attempt.planned};
-  Verdict verdict{.cause = CauseClass::kUnknown, .action = Action::kRestartRanks,
+    return {.cause = CauseClass::kScheduling,
+            .action = Action::kRestartRanks,
+            .confidence = Confidence::kHigh,
+            .summary = attempt.planned};
+  Verdict verdict{.cause = CauseClass::kUnknown,
+                  .action = Action::kRestartRanks,
                   .confidence = Confidence::kLow};
   verdict.summary = "the ranks ended and nothing tells why";
   if (echo != nullptr) {
@@ -211,8 +241,7 @@ Verdict diagnose(const AttemptRecord& attempt) {
   return verdict;
 }
 
-std::vector<std::uint32_t> odd_ranks(
-    const std::vector<agent_message::StacksCollected>& stacks) {
+std::vector<std::uint32_t> odd_ranks(const std::vector<agent_message::StacksCollected>& stacks) {
   std::vector<std::uint32_t> silent, elsewhere;
   for (const auto& one : stacks)
     if (!one.answered) silent.push_back(one.rank);

@@ -5,12 +5,12 @@
 
 namespace holdfast {
 
-// What ended this attempt? Pure: the evidence of all its ranks and nodes, in; the first cause and the
-// mildest cure, out. The loudest is rarely the first: when one rank dies, all others report a broken
-// connection, so those echoes count only when there is nothing else.
+// What ended this attempt? Pure: the evidence of all its ranks and nodes, in; the first cause and
+// the mildest cure, out. The loudest is rarely the first: when one rank dies, all others report a
+// broken connection, so those echoes count only when there is nothing else.
 //
-// The order in which causes are believed: a node that was lost or has a device fault; memory; a rank
-// ended by a signal; a rank that raised something of its own; a hang; echoes alone.
+// The order in which causes are believed: a node that was lost or has a device fault; memory; a
+// rank ended by a signal; a rank that raised something of its own; a hang; echoes alone.
 [[nodiscard]] Verdict diagnose(const AttemptRecord& attempt);
 
 // Whether an error of a rank only says that another rank went away.

@@ -23,11 +23,15 @@ AttemptRecord attempt_with(std::vector<RankExit> exits) {
 }
 
 RankExit raised(std::uint32_t rank, std::string type, std::string message = "") {
-  return {.rank = rank, .code = 1, .error_type = std::move(type), .error_message = std::move(message)};
+  return {
+      .rank = rank, .code = 1, .error_type = std::move(type), .error_message = std::move(message)};
 }
-RankExit killed(std::uint32_t rank, std::int32_t signal) { return {.rank = rank, .signal = signal}; }
+RankExit killed(std::uint32_t rank, std::int32_t signal) {
+  return {.rank = rank, .signal = signal};
+}
 RankExit echo(std::uint32_t rank) {
-  return raised(rank, "RuntimeError", "[../gloo/transport/tcp/pair.cc:598] Connection closed by peer");
+  return raised(rank, "RuntimeError",
+                "[../gloo/transport/tcp/pair.cc:598] Connection closed by peer");
 }
 RankExit out_of_memory(std::uint32_t rank) {
   RankExit exit = killed(rank, SIGKILL);
@@ -145,12 +149,15 @@ TEST(CondemnsNode, OnlyWhatAResetOrAReplacementCures) {
 // --- hangs
 
 agent_message::StacksCollected at(std::uint32_t rank, const std::string& frame) {
-  return {.rank = rank, .answered = true, .process_state = "S (sleeping)",
+  return {.rank = rank,
+          .answered = true,
+          .process_state = "S (sleeping)",
           .text = "Current thread 0x0000712 (most recent call first):\n  File \"" + frame +
                   "\n  File \"/job/train.py\", line 88 in <module>\n"};
 }
 const std::string kBackward = "/usr/lib/torch/autograd/__init__.py\", line 200 in backward";
-const std::string kAllReduce = "/usr/lib/torch/distributed/distributed_c10d.py\", line 1 in all_reduce";
+const std::string kAllReduce =
+    "/usr/lib/torch/distributed/distributed_c10d.py\", line 1 in all_reduce";
 const std::string kUserCode = "/job/train.py\", line 41 in load_batch";
 
 TEST(OddRanks, TheOneInUserCodeWhileTheOthersWaitForIt) {

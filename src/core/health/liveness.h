@@ -14,8 +14,9 @@ namespace holdfast {
 // 1 Hz and more from every node and decide nothing, so they stay out of the journal; only the
 // silence that this finds becomes an event.
 //
-// Intuition: a queue at a counter. Whoever speaks goes to the back; the one in front has been silent
-// longest, so only the front is ever looked at. O(log nodes) per heartbeat, O(expired) per check.
+// Intuition: a queue at a counter. Whoever speaks goes to the back; the one in front has been
+// silent longest, so only the front is ever looked at. O(log nodes) per heartbeat, O(expired) per
+// check.
 class LivenessMonitor {
  public:
   explicit LivenessMonitor(Duration silence_max) : silence_max_(silence_max) {}

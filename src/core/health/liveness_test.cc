@@ -5,7 +5,9 @@
 namespace holdfast {
 namespace {
 
-Instant at(int s) { return Instant{} + seconds(s); }
+Instant at(int s) {
+  return Instant{} + seconds(s);
+}
 
 TEST(LivenessMonitor, ReportsSilenceOnceAndOnlyOfTheSilent) {
   LivenessMonitor monitor(seconds(3));

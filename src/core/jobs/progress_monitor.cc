@@ -47,7 +47,8 @@ std::optional<event::Progressed> ProgressMonitor::seen(const JobRecord& job, Nod
   if (watch.made_step && !watch.reported && !watch.check_at)
     watch.check_at = now + watch.policy.stall_min;
   if (progress.restored_step && !watch.restored) watch.restored = news = true;
-  if (progress.committed_step && (!watch.committed || *progress.committed_step > *watch.committed)) {
+  if (progress.committed_step &&
+      (!watch.committed || *progress.committed_step > *watch.committed)) {
     watch.committed = progress.committed_step;
     news = true;
   }
@@ -65,7 +66,9 @@ void ProgressMonitor::ended(JobId job, Attempt attempt, std::uint32_t rank) {
     found->second.ranks[rank].ended = true;
 }
 
-void ProgressMonitor::forget(JobId job) { watches_.erase(job); }
+void ProgressMonitor::forget(JobId job) {
+  watches_.erase(job);
+}
 
 std::vector<event::RanksStalled> ProgressMonitor::take_stalled(Instant now) {
   std::vector<event::RanksStalled> found;

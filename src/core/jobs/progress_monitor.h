@@ -12,9 +12,9 @@
 
 namespace holdfast {
 
-// Turns the stream of heartbeats into the few facts that decide something: a rank has restored, made
-// its first step, committed, failed to save; ranks have stopped making steps. Soft state: it is
-// rebuilt from heartbeats after a restart and is not journaled.
+// Turns the stream of heartbeats into the few facts that decide something: a rank has restored,
+// made its first step, committed, failed to save; ranks have stopped making steps. Soft state: it
+// is rebuilt from heartbeats after a restart and is not journaled.
 //
 // A rank hangs when it has made no step for max(stall_min, stall_factor x its median step) while it
 // is alive. The clock of a rank starts with the first step of any rank of the attempt: before that
@@ -23,12 +23,12 @@ class ProgressMonitor {
  public:
   struct RankSample {
     RankProgress progress;
-    Instant changed_at;   // of steps_this_attempt
+    Instant changed_at;  // of steps_this_attempt
     bool ended = false;
     // The window over which the rate is measured.
     Instant window_start;
     std::uint64_t window_first_step = 0;
-    Duration window;      // zero: not measured yet
+    Duration window;  // zero: not measured yet
     std::uint64_t window_steps = 0;
   };
 

@@ -18,8 +18,10 @@ class ProgressMonitorTest : public testing::Test {
   static Instant at(int s) { return Instant{} + seconds(s); }
   std::optional<event::Progressed> seen(std::uint32_t rank, std::uint64_t steps, int s,
                                         Duration median = milliseconds(100)) {
-    return monitor_.seen(job_, NodeId{1}, {.rank = rank, .step = steps, .steps_this_attempt = steps,
-                                           .median_step_ns = median.ns}, at(s));
+    return monitor_.seen(
+        job_, NodeId{1},
+        {.rank = rank, .step = steps, .steps_this_attempt = steps, .median_step_ns = median.ns},
+        at(s));
   }
   std::vector<std::uint32_t> stalled(int s) {
     const auto found = monitor_.take_stalled(at(s));

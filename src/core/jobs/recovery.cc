@@ -33,7 +33,8 @@ bool counts_against_job(const Verdict& verdict) {
 RecoveryDecision decide_recovery(const JobSpec& spec, const Verdict& verdict,
                                  const RetryCount& count) {
   const std::uint32_t limit = spec.retry.attempts_without_progress_max;
-  const std::string tries = std::to_string(count.without_progress) + " attempts without new progress";
+  const std::string tries =
+      std::to_string(count.without_progress) + " attempts without new progress";
 
   if (verdict.cause == CauseClass::kOutOfMemory && count.out_of_memory >= 2)
     return {.reason = "out of memory again without new progress; " + verdict.summary};

@@ -10,13 +10,14 @@ namespace holdfast {
 // What to do with a job whose attempt has ended without success. Pure.
 struct RecoveryDecision {
   bool start_again = false;
-  Duration wait;            // before the next start
-  bool other_nodes = false; // move away from the nodes that the verdict names
-  std::string reason;       // for the person: why it stops, waits or moves
+  Duration wait;             // before the next start
+  bool other_nodes = false;  // move away from the nodes that the verdict names
+  std::string reason;        // for the person: why it stops, waits or moves
 };
 
-// The counters of a job, as they stand with this attempt counted in. Infrastructure's failures never
-// count against the job; its own count only while no attempt gets further than the ones before.
+// The counters of a job, as they stand with this attempt counted in. Infrastructure's failures
+// never count against the job; its own count only while no attempt gets further than the ones
+// before.
 struct RetryCount {
   std::uint32_t without_progress = 0;
   std::uint32_t out_of_memory = 0;

@@ -26,10 +26,22 @@ const Row kRows[] = {
     {"fifth, no proof", kUnknown, Confidence::kLow, {5, 0, 0}, true, seconds(4), true},
     {"sixth, no proof: stop", kUnknown, Confidence::kLow, {6, 0, 0}, false, {}, false},
     {"an exception twice", kApplication, Confidence::kHigh, {2, 0, 0}, true, {}, false},
-    {"an exception three times: stop", kApplication, Confidence::kHigh, {3, 0, 0}, false, {}, false},
+    {"an exception three times: stop",
+     kApplication,
+     Confidence::kHigh,
+     {3, 0, 0},
+     false,
+     {},
+     false},
     {"out of memory once", kOutOfMemory, Confidence::kHigh, {1, 1, 0}, true, {}, false},
     {"out of memory twice: stop", kOutOfMemory, Confidence::kHigh, {2, 2, 0}, false, {}, false},
-    {"echoes three times: other nodes", kInterconnect, Confidence::kLow, {3, 0, 0}, true, seconds(1), true},
+    {"echoes three times: other nodes",
+     kInterconnect,
+     Confidence::kLow,
+     {3, 0, 0},
+     true,
+     seconds(1),
+     true},
     {"a node was lost", kHost, Confidence::kHigh, {0, 0, 0}, true, {}, false},
     {"a node was lost, the hundredth time", kHost, Confidence::kHigh, {2, 0, 0}, true, {}, false},
     {"a hang names a node again", kUnknown, Confidence::kMedium, {2, 0, 2}, true, {}, true},
@@ -53,7 +65,9 @@ TEST(Recovery, BackOffDoublesUpToAMinute) {
   JobSpec patient;
   patient.retry.attempts_without_progress_max = 1000;
   const Verdict verdict{.cause = kUnknown};
-  const auto wait = [&](std::uint32_t n) { return decide_recovery(patient, verdict, {n, 0, 0}).wait; };
+  const auto wait = [&](std::uint32_t n) {
+    return decide_recovery(patient, verdict, {n, 0, 0}).wait;
+  };
   EXPECT_EQ(wait(2), Duration{});
   EXPECT_EQ(wait(3), seconds(1));
   EXPECT_EQ(wait(4), seconds(2));

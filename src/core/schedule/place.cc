@@ -17,8 +17,10 @@ Allocation allocate(const ClusterState& state, const JobRecord& job) {
     if (provisioning) ++coming;
     if (node.state == NodeState::kSuspect) ++suspect;
     if (node.state != NodeState::kHealthy) continue;
-    if (node.job) ++busy;
-    else free.push_back(&node);
+    if (node.job)
+      ++busy;
+    else
+      free.push_back(&node);
   }
   coming += std::min(coming_spares, state.spec.nodes - filled);  // each takes an empty place
   std::sort(free.begin(), free.end(),
@@ -27,9 +29,9 @@ Allocation allocate(const ClusterState& state, const JobRecord& job) {
   const bool first_start = !job.attempt.number;
   const std::uint32_t enough = first_start && coming > 0 ? job.spec.nodes_max : job.spec.nodes_min;
   if (free.size() < enough) {
-    std::string reason = "waits for " + std::to_string(enough - free.size()) + " more node(s): " +
-                         std::to_string(free.size()) + " of " + std::to_string(enough) +
-                         " are healthy and free";
+    std::string reason = "waits for " + std::to_string(enough - free.size()) +
+                         " more node(s): " + std::to_string(free.size()) + " of " +
+                         std::to_string(enough) + " are healthy and free";
     if (busy > 0) reason += ", " + std::to_string(busy) + " run other jobs";
     if (coming > 0) reason += ", " + std::to_string(coming) + " are being provisioned";
     if (suspect > 0)
