@@ -25,7 +25,8 @@ PROGRAMS = {
                  "      sys.stdout, sys.stdout.buffer, sys.stderr, sys.stdin, sys.flags)\n"
                  "print([(s, signal.getsignal(s)) for s in signal.valid_signals()\n"
                  "       if 'default_int' not in str(signal.getsignal(s))], signal.pthread_sigmask(0, []))\n"
-                 "print(sorted(os.listdir('/proc/self/fd')), sys.gettrace(), sys.modules['__main__'].__dict__ is globals())"),
+                 "print(sorted(os.listdir('/proc/self/fd')), sys.gettrace(), "
+                 "sys.modules['__main__'].__dict__ is globals())"),
     "spawn": ("import multiprocessing, pickle\n"
               "class Thing:\n    x = 7\n"
               "def work(thing): print('worker', thing.x, __name__); return thing\n"

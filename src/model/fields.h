@@ -85,8 +85,8 @@ HF_FIELDS(NodeRecord, id, state, place, reason, silent, since, address, rendezvo
 HF_FIELDS(ClusterSpec, name, nodes, spares, machines_max, breaker_percent, breaker_window)
 HF_FIELDS(Breaker::Mark, node, at)
 HF_FIELDS(Breaker, open, since, recent)
-HF_FIELDS(ClusterState, spec, down, nodes_made, provisioning_failures, jobs_made, incidents_made, nodes,
-          jobs, incidents, breaker)
+HF_FIELDS(ClusterState, spec, down, nodes_made, provisioning_failures,
+          jobs_made, incidents_made, nodes, jobs, incidents, breaker)
 
 HF_FIELDS(TimerId, kind, job, attempt)
 HF_EVENT("cluster_made", event::ClusterMade, spec)
