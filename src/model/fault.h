@@ -69,6 +69,7 @@ struct Evidence {
   NodeId node;                        // none: not tied to a node
   std::optional<std::uint32_t> rank;  // not tied to a rank
   Instant at;
+  CauseClass cause = CauseClass::kUnknown;  // what it points to, where it does
 
   friend bool operator==(const Evidence&, const Evidence&) = default;
 };

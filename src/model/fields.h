@@ -52,7 +52,7 @@ inline constexpr std::string_view kTag = "";
 
 // clang-format off
 HF_FIELDS(Fault, kind, code, device, pid, used_bytes, cause, action, line)
-HF_FIELDS(Evidence, what, node, rank, at)
+HF_FIELDS(Evidence, what, node, rank, at, cause)
 HF_FIELDS(Verdict, cause, action, confidence, summary, nodes, ranks, evidence)
 
 HF_FIELDS(RankProgress, rank, step, steps_this_attempt, loss, tokens, median_step_ns, restored_step,

@@ -55,6 +55,9 @@ class Cluster:
 
     def cli(self, *arguments):
         done = self.call(*arguments)
+        end = time.monotonic() + 30
+        while done.returncode == 3 and time.monotonic() < end:  # the control plane is restarting
+            done = self.call(*arguments)
         if done.returncode != 0:
             raise AssertionError("holdfast %s: status %d\n%s%s" % (
                 " ".join(arguments), done.returncode, done.stdout, done.stderr))

@@ -177,6 +177,8 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   node.job = {};
   set_node(node, NodeState::kGone, reason);
   if (before == NodeState::kProvisioning) ++state_.provisioning_failures;
+  // A machine that is only frozen or cut off finds this when it is back, kills its ranks and leaves.
+  send(node.id, server_message::Fenced{to_string(node.id) + " is no member any more: " + reason});
   if (before == NodeState::kReplacing) {
     audit(Severity::kInfo, "node.gone", to_string(node.id) + " has been given back", node.id);
     return;
@@ -217,7 +219,7 @@ void Controller::on(const event::NodeFault& found) {
           found.node, node->job);
     return;
   }
-  const Evidence evidence{text + ": " + fault.line, found.node, std::nullopt, now_};
+  const Evidence evidence{text + ": " + fault.line, found.node, std::nullopt, now_, fault.cause};
   if (!breaker_lets({found.node})) {
     set_node(*node, NodeState::kSuspect, text);
     return;

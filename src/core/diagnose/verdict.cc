@@ -95,6 +95,9 @@ void add_exit(const AttemptRecord& attempt, const RankExit& exit, Verdict& verdi
 Verdict nodes_gone(const AttemptRecord& attempt) {
   Verdict verdict{
       .cause = CauseClass::kHost, .action = Action::kReplaceNode, .confidence = Confidence::kHigh};
+  // The first one: what followed it may be its echo.
+  if (!attempt.node_faults.empty() && attempt.node_faults.front().cause != CauseClass::kUnknown)
+    verdict.cause = attempt.node_faults.front().cause;
   for (const Evidence& fault : attempt.node_faults) {
     verdict.evidence.push_back(fault);
     if (std::find(verdict.nodes.begin(), verdict.nodes.end(), fault.node) == verdict.nodes.end())
