@@ -121,6 +121,7 @@ def measure_decisions(load, api, agents):
         time.sleep(DEAD_EVERY_S)  # the pace of the load
     machine.wait_for(lambda: len(lost.seen_ns) >= DEAD, "node.lost for every dead stream", 15)
     lost.stopping = True
+    lost.join()
     if set(lost.seen_ns) != set(chosen):
         raise RuntimeError("nodes were called lost that are not: %s" %
                            sorted(set(lost.seen_ns) - set(chosen)))

@@ -2,6 +2,7 @@
 import os
 import platform
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -67,9 +68,24 @@ def wait_for(condition, what, deadline_s):
         time.sleep(0.02)
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def is_listening(port):
+    for table in ("tcp", "tcp6"):
+        for line in _proc("net", table).splitlines()[1:]:
+            address, state = line.split()[1], line.split()[3]
+            if state == b"0A" and int(address.rpartition(b":")[2], 16) == port:
+                return True
+    return False
+
+
 def _proc(pid, name):
     try:
-        with open("/proc/%d/%s" % (pid, name), "rb") as file:
+        with open("/proc/%s/%s" % (pid, name), "rb") as file:
             return file.read()
     except OSError:
         return b""

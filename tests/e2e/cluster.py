@@ -47,10 +47,8 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def call(self, *arguments, **options):
-        command = [HOLDFAST] + list(arguments)
-        if arguments[0] not in ("explain", "version"):
-            command += ["--state", self.state]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        environment = dict(os.environ, HOLDFAST_STATE=self.state)
+        return subprocess.run([HOLDFAST] + list(arguments), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               stdin=subprocess.DEVNULL, universal_newlines=True, timeout=120, **options)
 
     def cli(self, *arguments):

@@ -61,7 +61,7 @@ class Ranks(ClusterTest):
         done = c.call("run", "--name", "attached", "--nodes", "1", "--", "/bin/sh", "-c",
                       "echo to be seen; exit 9", cwd=c.folder)
         self.assertNotEqual(done.returncode, 0)
-        self.assertIn("to be seen", done.stdout)
+        self.assertIn("to be seen", done.stdout, done.stderr)
         self.assertIn("incident show", done.stderr)
 
     def test_out_of_memory_is_tried_once_more(self):
