@@ -93,6 +93,7 @@ class Trial:
 
     def wait_ready(self):
         machine.wait_for(lambda: len(self.steps()) >= STEPS_BEFORE, "the first steps", 90)
+        # tidy: allow sleep, because the spare gets time to warm up before the fault
         time.sleep(SETTLED_S)
 
     def seconds_to_next_step(self, fault_at):

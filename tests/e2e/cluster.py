@@ -48,7 +48,8 @@ class Cluster:
 
     def call(self, *arguments, **options):
         environment = dict(os.environ, HOLDFAST_STATE=self.state)
-        return subprocess.run([HOLDFAST] + list(arguments), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        return subprocess.run([HOLDFAST] + list(arguments), env=environment,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               stdin=subprocess.DEVNULL, universal_newlines=True, timeout=120, **options)
 
     def cli(self, *arguments):

@@ -177,8 +177,6 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   node.job = {};
   set_node(node, NodeState::kGone, reason);
   if (before == NodeState::kProvisioning) ++state_.provisioning_failures;
-  // A machine that is only frozen or cut off finds this when it is back, kills its ranks and leaves.
-  send(node.id, server_message::Fenced{to_string(node.id) + " is no member any more: " + reason});
   if (before == NodeState::kReplacing) {
     audit(Severity::kInfo, "node.gone", to_string(node.id) + " has been given back", node.id);
     return;
