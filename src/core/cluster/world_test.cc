@@ -181,7 +181,8 @@ std::optional<std::uint64_t> seed_to_repeat() {
 }
 
 // TODO(soon): one seed in fifteen or so ends with a healthy node given up ("not heard of"); whether
-// the controller or this world is at fault is not known yet. --gtest_also_run_disabled_tests runs it.
+// the controller or this world is at fault is not known yet.
+// --gtest_also_run_disabled_tests runs it.
 TEST(World, DISABLED_ConvergesUnderFaultsWhateverTheSeed) {
   const auto repeat = seed_to_repeat();
   const std::uint64_t first = repeat.value_or(1);
