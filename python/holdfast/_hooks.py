@@ -9,10 +9,8 @@ exception in the main thread, plus "earlier" (the same, of another process of th
 before: inside a nested launcher that one is the cause). A process that does not hold the progress
 page stays silent while the one that does is alive: its failure is not the rank's.
 """
-import faulthandler
 import os
 import sys
-import weakref
 
 _OPTIMIZER = "torch.optim.optimizer"
 _OTHERS_BEFORE_TAKEOVER = 64
@@ -47,6 +45,7 @@ def _install_stacks():
     global _stacks
     path, number = (os.environ.get("HOLDFAST_STACKS_" + key) for key in ("FILE", "SIGNAL"))
     if path and number:
+        import faulthandler
         _stacks = open(path, "a")
         faulthandler.register(int(number), file=_stacks, all_threads=True, chain=False)
 
@@ -138,6 +137,7 @@ class StepCounter:
             self._others += 1
             if chosen is not None and self._others <= _OTHERS_BEFORE_TAKEOVER:
                 return
+            import weakref
             self._chosen = weakref.ref(optimizer)
         self._others = 0
         self._on_step(optimizer)

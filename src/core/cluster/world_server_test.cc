@@ -91,8 +91,7 @@ void World::take(NodeId node, const AgentMessage& message) {
 }
 
 void World::heard_of(NodeId id, const agent_message::Heartbeat* heartbeat) {
-  const auto found = controller_.state().nodes.find(id);
-  if (found == controller_.state().nodes.end() || !found->second.is_live()) return;
+  if (!is_member(id)) return;
   liveness_.seen(id, now_);
   if (heartbeat == nullptr) return;
   const auto job = controller_.state().jobs.find(heartbeat->job);
