@@ -57,6 +57,7 @@ class World {
     std::uint64_t stream = 0;               // 0: not connected
     std::uint64_t heartbeat = 0;            // the newest timer
     Instant last_to_server, last_to_agent;  // streams keep their order
+    std::map<RankKey, server_message::StartRanks> unborn;  // asked for, still importing
     std::map<RankKey, Rank> ranks;
   };
   // What a training script would know.
@@ -103,7 +104,7 @@ class World {
   void send_to_server(NodeId node, const AgentMessage& message);
   void send_to_agent(NodeId node, const ServerMessage& message);
   void beat(NodeId node, std::uint64_t timer, Duration interval);
-  void rank_born(NodeId node, const server_message::StartRanks& start, std::uint32_t local);
+  void rank_born(NodeId node, RankKey key);
   void rank_runs(NodeId node, RankKey key);
   void rank_ends(NodeId node, RankKey key, RankExit exit);
   void peers_notice(RankKey gone);
