@@ -24,6 +24,11 @@ std::uint64_t digest_of(const Effects& effects) {
   return digest.value();
 }
 
+// One that is cordoned is a member until its ranks are dead.
+bool may_speak(const NodeRecord& node) {
+  return node.is_live() || node.state == NodeState::kCordoned;
+}
+
 }  // namespace
 
 ServerMachine::ServerMachine(ClusterState snapshot) : controller_(std::move(snapshot)) {}
@@ -48,7 +53,7 @@ void ServerMachine::awake(Instant now) {
 
 void ServerMachine::watch_members(Instant now) {
   for (const auto& [id, node] : controller_.state().nodes)
-    if (node.is_live() && !node.silent) liveness_.seen(id, now);
+    if (may_speak(node) && !node.silent) liveness_.seen(id, now);
   progress_.start_afresh(now);
 }
 
@@ -74,7 +79,7 @@ void ServerMachine::take(Instant now, NodeId node, AgentMessage message) {
 void ServerMachine::heard_of(Instant now, NodeId id, const agent_message::Heartbeat* heartbeat) {
   awake(now);
   const auto found = controller_.state().nodes.find(id);
-  if (found == controller_.state().nodes.end() || !found->second.is_live()) return;
+  if (found == controller_.state().nodes.end() || !may_speak(found->second)) return;
   liveness_.seen(id, now);
   if (heartbeat == nullptr) return;
   if (heartbeat->rendezvous_port != found->second.rendezvous_port)

@@ -70,6 +70,11 @@ void ProgressMonitor::forget(JobId job) {
   watches_.erase(job);
 }
 
+void ProgressMonitor::start_afresh(Instant now) {
+  for (auto& [job, watch] : watches_)
+    for (auto& [rank, sample] : watch.ranks) sample.changed_at = now;
+}
+
 std::vector<event::RanksStalled> ProgressMonitor::take_stalled(Instant now) {
   std::vector<event::RanksStalled> found;
   for (auto& [job, watch] : watches_) {

@@ -39,6 +39,8 @@ class ProgressMonitor {
                                         const RankProgress& progress, Instant now);
   void ended(JobId job, Attempt attempt, std::uint32_t rank);
   void forget(JobId job);
+  // Nobody was listened to until `now`: no rank is held to have stood still before it.
+  void start_afresh(Instant now);
 
   // Hangs found by now; each attempt is reported once.
   [[nodiscard]] std::vector<event::RanksStalled> take_stalled(Instant now);
