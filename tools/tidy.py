@@ -25,7 +25,8 @@ ROOMS = {
     "drivers": {"drivers", "base", "model", "io"},
     "api": {"api", "base", "model"},
     "engine": {"engine", "base", "model"},
-    "apps": {"apps", "base", "model", "core", "io", "drivers", "api", "engine"},
+    "sim": {"sim", "base", "model", "core", "api"},
+    "apps": {"apps", "base", "model", "core", "io", "drivers", "api", "engine", "sim"},
 }
 
 INSTANT = "take `Instant now` as an argument; only the shell reads a clock"
