@@ -16,8 +16,6 @@
 namespace holdfast {
 
 // Limits of the recovery protocol. All have been chosen against what they wait for.
-inline constexpr Duration kHeartbeatInterval = milliseconds(500);
-inline constexpr Duration kSilenceMax = milliseconds(2500);  // node loss is noticed within 3 s
 inline constexpr Duration kDrainTimeout =
     seconds(10);  // a rank that SIGKILL does not end by then is stuck in the kernel
 inline constexpr Duration kStacksTimeout = seconds(3);

@@ -84,7 +84,7 @@ void Controller::on(const event::NodeJoined& joined) {
           hello.node);
     return;
   }
-  send(hello.node, server_message::Welcome{kHeartbeatInterval});
+  send(hello.node, server_message::Welcome{state_.spec.heartbeat_interval});
   node->address = hello.address;
   node->rendezvous_port = hello.rendezvous_port;
   node->pid = hello.pid;

@@ -41,20 +41,23 @@ std::uint64_t ServerMachine::replay(Instant at, const Event& event) {
 
 void ServerMachine::recovered(Instant now) {
   last_awake_ = now;
+  liveness_.reset(controller_.state().spec.silence_max);
   watch_members(now);
   submit(event::ServerStarted{});
 }
 
 // After a pause of our own: whom we did not listen to is judged after the queued messages are read.
 void ServerMachine::awake(Instant now) {
-  if (now - last_awake_ > kOwnPauseMax) watch_members(now);
+  if (now - last_awake_ > kOwnPauseMax) {
+    liveness_.start_afresh(now);
+    progress_.start_afresh(now);
+  }
   last_awake_ = now;
 }
 
 void ServerMachine::watch_members(Instant now) {
   for (const auto& [id, node] : controller_.state().nodes)
     if (may_speak(node) && !node.silent) liveness_.seen(id, now);
-  progress_.start_afresh(now);
 }
 
 void ServerMachine::take(Instant now, NodeId node, AgentMessage message) {
@@ -104,8 +107,9 @@ void ServerMachine::look(Instant now) {
     it = timers_.erase(it);
   }
   if (auto silent = liveness_.take_silent(now); !silent.empty())
-    submit(event::NodesLost{std::move(silent),
-                            "not heard of for " + std::to_string(kSilenceMax.ms()) + " ms"});
+    submit(event::NodesLost{
+        std::move(silent),
+        "not heard of for " + std::to_string(controller_.state().spec.silence_max.ms()) + " ms"});
   for (event::RanksStalled& stalled : progress_.take_stalled(now)) submit(std::move(stalled));
 }
 
@@ -147,8 +151,13 @@ std::vector<ServerMachine::Entry> ServerMachine::turn(Instant now) {
 
 // What the monitors learn from a step.
 void ServerMachine::absorb(const Event& event, Instant at) {
-  if (const auto* joined = std::get_if<event::NodeJoined>(&event)) {
-    liveness_.seen(joined->hello.node, at);
+  if (std::holds_alternative<event::ClusterMade>(event)) {
+    liveness_.reset(controller_.state().spec.silence_max);
+    watch_members(at);
+  } else if (const auto* joined = std::get_if<event::NodeJoined>(&event)) {
+    const auto node = controller_.state().nodes.find(joined->hello.node);
+    if (node != controller_.state().nodes.end() && may_speak(node->second))
+      liveness_.seen(node->first, at);
   } else if (const auto* exited = std::get_if<event::RankExited>(&event)) {
     progress_.ended(exited->job, exited->attempt, exited->exit.rank);
   }

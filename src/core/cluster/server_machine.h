@@ -71,7 +71,7 @@ class ServerMachine {
   void absorb(const Event& event, Instant at);
 
   Controller controller_;
-  LivenessMonitor liveness_{kSilenceMax};
+  LivenessMonitor liveness_{ClusterSpec{}.silence_max};
   ProgressMonitor progress_;
   std::map<TimerId, Instant> timers_;
   std::vector<Event> inbox_;

@@ -130,7 +130,7 @@ class World {
   // The server. `journal_` is what its disk has.
   Controller controller_;
   ProgressMonitor progress_;
-  LivenessMonitor liveness_{kSilenceMax};
+  LivenessMonitor liveness_{ClusterSpec{}.silence_max};
   std::map<TimerId, Instant> timers_;
   std::vector<std::pair<Instant, std::string>> journal_;
   bool up_ = true;

@@ -60,6 +60,7 @@ class ProgressMonitor {
     std::uint64_t failures = 0;
     bool reported = false;
     std::optional<Instant> check_at;  // nullopt: nothing to check
+    Instant afresh_at;                // what stood still before it is not held against it
   };
   std::map<JobId, Watch> watches_;
 };
