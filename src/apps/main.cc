@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "api/job_file.h"
+#include "api/strict_fields.h"
 #include "apps/commands/commands.h"
 #include "apps/terminal.h"
 
