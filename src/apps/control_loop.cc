@@ -30,7 +30,7 @@ Result<std::unique_ptr<ControlLoop>> ControlLoop::recover(Journal& journal, Worl
   std::unique_ptr<ControlLoop> loop(new ControlLoop(journal, world));
   if (recovered.snapshot) {
     HF_TRY(ClusterState state, decode_cluster_state(*recovered.snapshot));
-    loop->machine_ = ServerMachine(std::move(state));
+    loop->machine_.restore(std::move(state));
   }
   loop->last_seq_ = loop->snapshot_seq_ = recovered.snapshot_seq;
   for (const Journal::Entry& entry : recovered.tail) {

@@ -64,6 +64,8 @@ class Controller {
   [[nodiscard]] Result<void> check(const Event& request) const;
 
   [[nodiscard]] const ClusterState& state() const { return state_; }
+  [[nodiscard]] const NodeIndex& nodes() const { return index_; }
+  [[nodiscard]] const std::set<JobId>& open_jobs() const { return open_jobs_; }  // not ended
   [[nodiscard]] const JobRecord* find_job(const std::string& name_or_id) const;
   [[nodiscard]] const JobRecord* find_job_by_token(const std::string& token) const;
   // Fingerprint of the whole state; costs O(state).

@@ -31,8 +31,6 @@ bool may_speak(const NodeRecord& node) {
 
 }  // namespace
 
-ServerMachine::ServerMachine(ClusterState snapshot) : controller_(std::move(snapshot)) {}
-
 std::uint64_t ServerMachine::replay(Instant at, const Event& event) {
   Effects effects;
   controller_.step(at, event, effects);

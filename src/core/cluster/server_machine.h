@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/cluster/controller.h"
@@ -37,9 +38,8 @@ class ServerMachine {
   // Not called for longer than this: we stood still, so the silence was ours and not the nodes'.
   static constexpr Duration kOwnPauseMax = milliseconds(1500);
 
-  ServerMachine() = default;
-  // From a snapshot, which replay() brings up to date.
-  explicit ServerMachine(ClusterState snapshot);
+  // Starts from a snapshot, which replay() brings up to date. REQUIRES: nothing came before.
+  void restore(ClusterState snapshot) { controller_ = Controller(std::move(snapshot)); }
   // Steps an entry of the journal again; the digest of its effects, to compare with the entry's.
   std::uint64_t replay(Instant at, const Event& event);
   // The journal is replayed: every member gets a fresh start and what was in flight is asked again.
