@@ -198,10 +198,23 @@ void RankLauncher::failed(const Key& key, const Error& error) {
 
 void RankLauncher::kill(JobId job, Attempt attempt, int signal) {
   for (auto& [key, rank] : ranks_) {
-    if (key.job != job || key.attempt != attempt || rank.pid == 0) continue;
+    if (key.job != job || key.attempt != attempt) continue;
+    if (rank.pid == 0) {
+      withdraw(key);
+      continue;
+    }
     kill_session(rank.pid, signal);
     if (signal == SIGKILL && rank.cgroup) rank.cgroup->kill_all();
   }
+}
+
+// An import may take minutes; nobody waits for it to end only to kill what comes of it.
+void RankLauncher::withdraw(const Key& key) {
+  const std::string id = request_id(key);
+  const auto parent = warm_.find(key.job);
+  if (parent == warm_.end() || !parent->second->withdraw(id)) return;
+  asked_.erase(id);
+  failed(key, {Errc::kWrongState, "stopped before it was started"});
 }
 
 void RankLauncher::kill_all(int signal) {

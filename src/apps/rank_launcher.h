@@ -52,7 +52,7 @@ class RankLauncher {
   void warm_up(JobId job, const JobSpec& spec);
   void cool_down(JobId job);
   void start(const server_message::StartRanks& start, std::uint32_t local_rank);
-  // To every process of each rank of the attempt.
+  // To every process of each rank of the attempt. One that is not started yet ends without being so.
   void kill(JobId job, Attempt attempt, int signal);
   void kill_all(int signal);
   // Everything that lives here, warm parents too: for chaos.
@@ -85,6 +85,7 @@ class RankLauncher {
   void start_cold(const Key& key);
   bool ask_warm(const Key& key);
   void warm_answered(const std::string& id, pid_t pid, const std::string& reason);
+  void withdraw(const Key& key);
   void started(const Key& key, pid_t pid);
   void failed(const Key& key, const Error& error);
   void ended(const Key& key, const Reaped& reaped);

@@ -57,14 +57,32 @@ bool WarmParent::ask(const Request& request) {
                                 {"cgroup_procs", request.procs_files}}
                                .dump(-1, ' ', false, json::error_handler_t::replace) +
                            "\n";
+  if (ready_ && !send(line)) return false;
+  if (ready_)
+    pending_.push_back(request.id);
+  else
+    waiting_.emplace_back(request.id, line);
+  return true;
+}
+
+bool WarmParent::send(const std::string& line) {
   asio::error_code error;
   asio::write(socket_, asio::buffer(line), error);
-  if (error) {
-    died();
-    return false;
-  }
-  pending_.push_back(request.id);
-  return true;
+  if (error) died();
+  return !error;
+}
+
+bool WarmParent::withdraw(const std::string& id) {
+  return std::erase_if(waiting_, [&](const auto& request) { return request.first == id; }) > 0;
+}
+
+void WarmParent::take_ready() {
+  ready_ = true;
+  std::vector<std::pair<std::string, std::string>> requests;
+  requests.swap(waiting_);
+  for (const auto& [id, line] : requests) pending_.push_back(id);  // before died() can need them
+  for (const auto& [id, line] : requests)
+    if (!alive_ || !send(line)) return;
 }
 
 void WarmParent::read() {
@@ -85,7 +103,7 @@ void WarmParent::take_line(const std::string& line) {
   if (!answer.is_object()) return;
   if (answer.contains("ready")) {
     spdlog::info("warm parent {} is ready: {}", pid_, line.substr(0, line.size() - 1));
-    return;
+    return take_ready();
   }
   const bool started = answer.contains("started");
   const std::string id = answer.value(started ? "started" : "failed", "");
@@ -101,6 +119,8 @@ void WarmParent::died() {
   alive_ = false;
   std::vector<std::string> lost;
   lost.swap(pending_);
+  for (auto& [id, line] : waiting_) lost.push_back(std::move(id));
+  waiting_.clear();
   const auto here = here_;
   for (const std::string& id : lost)
     if (*here) on_answer_(id, 0, "the warm parent ended");

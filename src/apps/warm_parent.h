@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <asio/io_context.hpp>
@@ -17,8 +18,8 @@
 namespace holdfast {
 
 // A Python process with torch imported that forks ranks on request (python/holdfast/warm.py has the
-// protocol). Requests may be made at once; they are served when the import is done. The ranks
-// become children of this process, not of the parent.
+// protocol). Requests may be made at once; they wait here until the import is done, and until then
+// they can be taken back. The ranks become children of this process, not of the parent.
 //
 // One thread: that of the io_context. Not movable; callbacks stop with the object.
 class WarmParent {
@@ -44,22 +45,28 @@ class WarmParent {
 
   // False: the parent is dead; nothing will be answered.
   bool ask(const Request& request);
+  // True: the request had not been sent yet and never will be; it is not answered.
+  bool withdraw(const std::string& id);
   [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] bool alive() const { return alive_; }
 
  private:
   WarmParent(asio::io_context& context, pid_t pid, int fd, OnAnswer on_answer);
   void read();
+  void take_ready();
+  bool send(const std::string& line);
   void take_line(const std::string& line);
   void died();
 
   const pid_t pid_;
   bool alive_ = true;
+  bool ready_ = false;
   asio::posix::stream_descriptor socket_;
   OnAnswer on_answer_;
   // Shared with the read that is under way: asio trims it once more when that is cancelled.
   std::shared_ptr<std::string> buffer_ = std::make_shared<std::string>();
-  std::vector<std::string> pending_;  // ids asked for and not answered
+  std::vector<std::pair<std::string, std::string>> waiting_;  // id and line, until it is ready
+  std::vector<std::string> pending_;                          // ids sent and not answered
   std::shared_ptr<bool> here_ = std::make_shared<bool>(true);
 };
 

@@ -82,7 +82,8 @@ HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_
 
 HF_FIELDS(NodeRecord, id, state, place, reason, silent, since, address, rendezvous_port, pid,
           cpus, memory_bytes, job)
-HF_FIELDS(ClusterSpec, name, nodes, spares, machines_max, breaker_percent, breaker_window)
+HF_FIELDS(ClusterSpec, name, nodes, spares, machines_max, breaker_percent, breaker_window,
+          heartbeat_interval, silence_max)
 HF_FIELDS(Breaker::Mark, node, at)
 HF_FIELDS(Breaker, open, since, recent)
 HF_FIELDS(ClusterState, spec, down, nodes_made, provisioning_failures,

@@ -121,6 +121,18 @@ class Ranks(ClusterTest):
         c.wait_job("stopme", "stopped", 30)
         self.assertFalse(find_processes("HOLDFAST_JOB=stopme"))
 
+    def test_stop_does_not_wait_for_a_slow_import(self):
+        c = self.cluster
+        library = os.path.join(c.folder, "slow")
+        os.makedirs(library)
+        with open(os.path.join(library, "torch.py"), "w") as file:
+            file.write("import threading\nthreading.Event().wait(300)\n")
+        c.submit("slow", nodes=3, environment={"PYTHONPATH": library})
+        c.wait_job("slow", "starting")
+        c.cli("job", "stop", "slow")
+        c.wait_job("slow", "stopped", 8)
+        self.assertEqual({node["state"] for node in c.nodes().values()}, {"healthy"})
+
 
 def find_processes(mark):
     found = []

@@ -78,7 +78,7 @@ struct KillRanks {
   JobId job;
   Attempt attempt;
   std::int32_t signal;
-};  // to every process of each rank
+};  // to every process of each rank; one that is not started yet is given up, and RankEnded says so
 struct CollectStacks {
   JobId job;
   Attempt attempt;

@@ -30,7 +30,7 @@ void Controller::first_sign(JobRecord& job, const std::string& what) {
   open_incident(job);
   mark(job, Phase::kNoticed);
   tell(job, what);
-  job.state = JobState::kRecovering;
+  set_job(job, JobState::kRecovering);
   begin_drain(job, Duration{});
 }
 
@@ -77,7 +77,7 @@ void Controller::on(const event::RanksStalled& stalled) {
   mark(*job, Phase::kNoticed);
   tell(*job, std::to_string(stalled.ranks.size()) + " rank(s) made no step for " +
                  std::to_string(stalled.for_at_least.ms() / 1000) + " s; collecting stacks");
-  job->state = JobState::kRecovering;
+  set_job(*job, JobState::kRecovering);
   for (const NodeId id : attempt.nodes)
     send(id, server_message::CollectStacks{job->id, attempt.number});
   arm(TimerKind::kStacks, *job, kStacksTimeout);
@@ -87,10 +87,8 @@ void Controller::on(const event::StacksCollected& collected) {
   JobRecord* job = live_attempt(collected.stacks.job, collected.stacks.attempt);
   if (job == nullptr || !job->attempt.collecting_stacks) return;
   AttemptRecord& attempt = job->attempt;
-  const bool known =
-      std::any_of(attempt.stacks.begin(), attempt.stacks.end(),
-                  [&](const auto& one) { return one.rank == collected.stacks.rank; });
-  if (!known) attempt.stacks.push_back(collected.stacks);
+  if (hear(heard_.at(job->id).stacks, collected.stacks.rank))
+    attempt.stacks.push_back(collected.stacks);
   const std::size_t alive = attempt.nodes.size() * attempt.ranks_per_node - attempt.exits.size();
   if (attempt.stacks.size() >= alive) begin_drain(*job, Duration{});
 }
@@ -185,7 +183,7 @@ void Controller::conclude(JobRecord& job) {
   if (decision.other_nodes)
     for (const NodeId node : verdict.nodes) swap_out(node, decision.reason);
   fill_places();
-  job.state = JobState::kQueued;
+  set_job(job, JobState::kQueued);
   if (decision.wait > Duration{}) {
     job.not_before = now_ + decision.wait;
     job.reason =
@@ -200,16 +198,14 @@ void Controller::conclude(JobRecord& job) {
 void Controller::swap_out(NodeId id, const std::string& reason) {
   NodeRecord* node = find_node(id);
   if (node == nullptr || node->state != NodeState::kHealthy || node->place == 0) return;
-  const auto spare = std::find_if(state_.nodes.begin(), state_.nodes.end(), [](const auto& entry) {
-    return entry.second.state == NodeState::kHealthy && entry.second.place == 0 &&
-           !entry.second.job;
-  });
-  if (spare == state_.nodes.end()) return;
-  spare->second.place = node->place;
-  node->place = 0;
+  if (index_.idle_spares.empty()) return;
+  NodeRecord& spare = *find_node(*index_.idle_spares.begin());
+  const std::uint32_t place = node->place;
+  set_place(*node, 0);
+  set_place(spare, place);
   node->reason = reason;
   audit(Severity::kInfo, "node.swapped",
-        to_string(spare->first) + " takes the place of " + to_string(id) + ": " + reason, id);
+        to_string(spare.id) + " takes the place of " + to_string(id) + ": " + reason, id);
 }
 
 IncidentRecord& Controller::open_incident(JobRecord& job) {

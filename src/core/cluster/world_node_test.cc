@@ -33,8 +33,10 @@ void World::perform(NodeId id, const AgentEffect& effect) {
     send_to_server(id, send->message);
   } else if (const auto* start = std::get_if<agent_effect::StartRank>(&effect)) {
     const Duration import = prng_.chance(1, 40) ? between(5000, 20'000) : between(20, 800);
-    on_node(id, import,
-            [this, id, start = *start] { rank_born(id, start.start, start.local_rank); });
+    const RankKey key{{start->start.job, start->start.attempt},
+                      start->start.first_rank() + start->local_rank};
+    nodes_.at(id).unborn.emplace(key, start->start);
+    on_node(id, import, [this, id, key] { rank_born(id, key); });
   } else if (const auto* kill = std::get_if<agent_effect::KillRanks>(&effect)) {
     kill_ranks(id, *kill);
   } else if (const auto* collect = std::get_if<agent_effect::CollectStacks>(&effect)) {
@@ -79,8 +81,10 @@ void World::send_to_agent(NodeId id, const ServerMessage& message) {
   });
 }
 
-void World::rank_born(NodeId id, const server_message::StartRanks& start, std::uint32_t local) {
-  const RankKey key{{start.job, start.attempt}, start.first_rank() + local};
+void World::rank_born(NodeId id, RankKey key) {
+  const auto asked = nodes_.at(id).unborn.extract(key);
+  if (asked.empty()) return;  // it was stopped before
+  const server_message::StartRanks& start = asked.mapped();
   if (prng_.chance(1, 400)) {
     RankExit exit{.rank = key.second, .code = 127, .error_type = "start_failed"};
     return step_agent(id, agent_event::RankEnded{start.job, start.attempt, exit});
@@ -159,6 +163,14 @@ void World::peers_notice(RankKey gone) {
 }
 
 void World::kill_ranks(NodeId id, const agent_effect::KillRanks& kill) {
+  for (const auto& [key, start] : nodes_.at(id).unborn) {
+    if (key.first != std::pair(kill.job, kill.attempt)) continue;
+    on_node(id, {}, [this, id, key = key] {
+      if (nodes_.at(id).unborn.erase(key) == 0) return;
+      const RankExit exit{.rank = key.second, .code = 127, .error_type = "start_failed"};
+      step_agent(id, agent_event::RankEnded{key.first.first, key.first.second, exit});
+    });
+  }
   for (const auto& [key, rank] : nodes_.at(id).ranks) {
     if (key.first != std::pair(kill.job, kill.attempt)) continue;
     if (kill.signal == SIGTERM && prng_.chance(1, 3)) continue;  // it does not listen

@@ -150,7 +150,7 @@ void World::crash() {
   ++tally_.crashes;
   for (auto& [id, node] : nodes_) break_stream(id);
   progress_ = ProgressMonitor{};
-  liveness_ = LivenessMonitor{kSilenceMax};
+  liveness_.reset(ClusterSpec{}.silence_max);
   timers_.clear();
   at(between(100, 4000), [this] { restart(); });
 }

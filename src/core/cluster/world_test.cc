@@ -180,10 +180,7 @@ std::optional<std::uint64_t> seed_to_repeat() {
   return std::strtoull(text, nullptr, 10);
 }
 
-// TODO(soon): one seed in fifteen or so ends with a healthy node given up ("not heard of"); whether
-// the controller or this world is at fault is not known yet.
-// --gtest_also_run_disabled_tests runs it.
-TEST(World, DISABLED_ConvergesUnderFaultsWhateverTheSeed) {
+TEST(World, ConvergesUnderFaultsWhateverTheSeed) {
   const auto repeat = seed_to_repeat();
   const std::uint64_t first = repeat.value_or(1);
   const std::uint64_t last = repeat ? *repeat : kSeeds;

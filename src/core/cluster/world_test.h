@@ -52,11 +52,12 @@ class World {
     bool alive = false;
     bool gone = false;  // its machine has ended, or will not come
     bool frozen = false;
-    bool hurt = false;  // was frozen or had a stuck rank: a reason to give it up
-    std::vector<Action> backlog;            // what waits for the thaw
-    std::uint64_t stream = 0;               // 0: not connected
-    std::uint64_t heartbeat = 0;            // the newest timer
-    Instant last_to_server, last_to_agent;  // streams keep their order
+    bool hurt = false;            // was frozen or had a stuck rank: a reason to give it up
+    std::vector<Action> backlog;  // what waits for the thaw
+    std::uint64_t stream = 0;     // 0: not connected
+    std::uint64_t heartbeat = 0;  // the newest timer
+    Instant last_to_server, last_to_agent;                 // streams keep their order
+    std::map<RankKey, server_message::StartRanks> unborn;  // asked for, still importing
     std::map<RankKey, Rank> ranks;
   };
   // What a training script would know.
@@ -103,7 +104,7 @@ class World {
   void send_to_server(NodeId node, const AgentMessage& message);
   void send_to_agent(NodeId node, const ServerMessage& message);
   void beat(NodeId node, std::uint64_t timer, Duration interval);
-  void rank_born(NodeId node, const server_message::StartRanks& start, std::uint32_t local);
+  void rank_born(NodeId node, RankKey key);
   void rank_runs(NodeId node, RankKey key);
   void rank_ends(NodeId node, RankKey key, RankExit exit);
   void peers_notice(RankKey gone);
@@ -129,7 +130,7 @@ class World {
   // The server. `journal_` is what its disk has.
   Controller controller_;
   ProgressMonitor progress_;
-  LivenessMonitor liveness_{kSilenceMax};
+  LivenessMonitor liveness_{ClusterSpec{}.silence_max};
   std::map<TimerId, Instant> timers_;
   std::vector<std::pair<Instant, std::string>> journal_;
   bool up_ = true;

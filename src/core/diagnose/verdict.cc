@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <map>
+#include <set>
 #include <string_view>
 
 #include "core/diagnose/stacks.h"
@@ -28,6 +30,9 @@ constexpr auto kEchoes = std::to_array<std::string_view>({
     "recvValue failed",
     "Connection was likely closed",
 });
+
+constexpr std::size_t kStacksShown = 16;
+constexpr std::size_t kRanksNamed = 8;
 
 constexpr auto kMemoryErrors = std::to_array<std::string_view>(
     {"MemoryError", "OutOfMemoryError", "torch.cuda.OutOfMemoryError"});
@@ -154,12 +159,19 @@ Verdict hang(const AttemptRecord& attempt) {
                   .action = Action::kRestartRanks,
                   .confidence = Confidence::kLow};
   verdict.ranks = odd_ranks(attempt.stacks);
-  for (const std::uint32_t rank : verdict.ranks) {
+  const std::set<std::uint32_t> odd(verdict.ranks.begin(), verdict.ranks.end());
+  for (const std::uint32_t rank : odd) {
     const NodeId node = node_of(attempt, rank);
-    if (std::find(verdict.nodes.begin(), verdict.nodes.end(), node) == verdict.nodes.end())
-      verdict.nodes.push_back(node);
+    if (verdict.nodes.empty() || verdict.nodes.back() != node) verdict.nodes.push_back(node);
   }
-  for (const auto& stacks : attempt.stacks) {
+  // Of thousands of stacks those that differ, and some to compare them with.
+  std::vector<const agent_message::StacksCollected*> shown;
+  for (const bool is_odd : {true, false})
+    for (const auto& stacks : attempt.stacks)
+      if (odd.contains(stacks.rank) == is_odd && shown.size() < kStacksShown)
+        shown.push_back(&stacks);
+  for (const auto* one : shown) {
+    const agent_message::StacksCollected& stacks = *one;
     std::string text = "rank " + std::to_string(stacks.rank) + " (" + stacks.process_state + ") " +
                        (stacks.answered ? "is at:\n" : "did not answer the stack dump:\n");
     verdict.evidence.push_back(
@@ -173,8 +185,13 @@ Verdict hang(const AttemptRecord& attempt) {
   }
   verdict.confidence = Confidence::kMedium;
   verdict.summary += ";";
+  std::size_t named = 0;
   for (const std::uint32_t rank : verdict.ranks)
-    verdict.summary += " rank " + std::to_string(rank) + " on " + to_string(node_of(attempt, rank));
+    if (++named <= kRanksNamed)
+      verdict.summary +=
+          " rank " + std::to_string(rank) + " on " + to_string(node_of(attempt, rank));
+  if (named > kRanksNamed)
+    verdict.summary += " and " + std::to_string(named - kRanksNamed) + " more";
   verdict.summary +=
       verdict.ranks.size() == 1 ? " is not where the others are" : " are not where the others are";
   return verdict;
@@ -256,10 +273,13 @@ std::vector<std::uint32_t> odd_ranks(const std::vector<agent_message::StacksColl
 
   // All wait, or none does: the minority by innermost frame, if there is a clear majority.
   std::vector<std::string_view> places;
-  for (const auto& one : stacks) places.push_back(innermost_frame(one.text));
-  for (const std::string_view place : places) {
-    const auto same = std::count(places.begin(), places.end(), place);
-    if (place.empty() || 2 * static_cast<std::size_t>(same) <= places.size()) continue;
+  std::map<std::string_view, std::size_t> counts;
+  for (const auto& one : stacks) {
+    places.push_back(innermost_frame(one.text));
+    ++counts[places.back()];
+  }
+  for (const auto& [place, same] : counts) {
+    if (place.empty() || 2 * same <= places.size()) continue;
     std::vector<std::uint32_t> odd;
     for (std::size_t i = 0; i < places.size(); ++i)
       if (places[i] != place) odd.push_back(stacks[i].rank);
