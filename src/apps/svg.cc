@@ -38,7 +38,8 @@ code { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; }
 .tile { background: var(--card); border-radius: 8px; padding: 10px 14px; }
 .tile b { display: block; font-size: 22px; font-weight: 600; }
 .tile span { color: var(--dim); font-size: 13px; }
-.verdict, p.verdict { max-width: none; border-left: 4px solid var(--useful); padding: 6px 12px; background: var(--card); }
+.verdict, p.verdict { max-width: none; border-left: 4px solid var(--useful); padding: 6px 12px;
+                      background: var(--card); }
 .verdict.bad { border-color: var(--bad); }
 .scroll { overflow-x: auto; }
 svg { display: block; width: 100%; min-width: 720px; height: auto; }
