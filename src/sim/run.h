@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/time.h"
+#include "core/cluster/server_machine.h"
 #include "sim/outcome.h"
 #include "sim/scenario.h"
 
@@ -35,6 +36,8 @@ struct RunOptions {
   Duration settles_within = minutes(15);
   // Called about once in 100,000 events.
   std::function<void(Duration simulated)> on_progress;
+  // Each input of the control plane with what it led to, in order.
+  std::function<void(const ServerMachine::Entry& entry)> on_entry;
 };
 
 // Pure: the same arguments give the same outcome. Outcome::wall and ::cpu are the caller's.

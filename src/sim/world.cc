@@ -155,8 +155,8 @@ void World::finish() {
 // --- beats between which nothing can happen
 
 bool World::is_calm() const {
-  if (server_ == nullptr || writing_ || server_->has_input() || !waiting_.empty()) return false;
-  if (!doubtful_.empty() || server_->controller().state().breaker.open) return false;
+  if (server_ == nullptr || !doubtful_.empty()) return false;
+  if (server_->controller().state().breaker.open) return false;
   const bool brings = scenario_.policy.operator_adds_node_after.has_value();
   return std::none_of(jobs_.begin(), jobs_.end(), [this, brings](const auto& job) {
     if (job->state == JobState::kQueued) return brings;
@@ -188,9 +188,9 @@ void World::skip_beats() {
     beats_ = {};
     look_at_.reset();
     arm_look();
-    return;
   }
   const Instant next = std::max(next_risk(), now());
+
   if (is_calm && queue_.next() && *queue_.next() <= next) return;
   skipping_ = false;
   const Instant from = is_calm ? next : now();
@@ -205,18 +205,20 @@ void World::skip_beats() {
     }
     plan_beat(*machine);
   }
-  // Whom it has not heard of for long because we said nothing, it hears of now.
-  queue_.beat_at(from, [this] {
-    for (const auto& machine : machines_) {
-      if (machine->agent == nullptr || machine->frozen_until > now()) continue;
-      lands_at_once_ = true;
-      read_pages(*machine, true);
-      step_agent(*machine, agent_event::HeartbeatDue{20000}, true);
-      lands_at_once_ = false;
-    }
-  });
+  queue_.beat_at(from, [this] { hear_all(); });
   look_at(from);
   queue_.beat_at(from, [this] { operate(); });
+}
+
+// Whom the control plane has not heard of for long because we left it out, it hears of now.
+void World::hear_all() {
+  lands_at_once_ = true;
+  for (const auto& machine : machines_) {
+    if (machine->agent == nullptr || machine->frozen_until > now()) continue;
+    read_pages(*machine, true);
+    step_agent(*machine, agent_event::HeartbeatDue{20000}, true);
+  }
+  lands_at_once_ = false;
 }
 
 // --- machines

@@ -164,6 +164,7 @@ class World {
   void sample();
   void finish();
   void skip_beats();
+  void hear_all();
   [[nodiscard]] Instant next_risk() const;
   [[nodiscard]] bool is_calm() const;
   [[nodiscard]] Instant now() const { return queue_.now(); }

@@ -85,6 +85,7 @@ void World::note(const ServerMachine::Entry& entry) {
   ++steps_;
   digest_.add(std::to_string(entry.at.ns) + " " + std::to_string(entry.event.index()) + " " +
               std::to_string(entry.effects_digest));
+  if (options_.on_entry) options_.on_entry(entry);
   const Controller& controller = server_->controller();
   checkers_.stepped(controller, entry.event, server_now());
   for (const effect::Audit& audit : entry.audits) {
@@ -151,6 +152,7 @@ void World::look_at(Instant when) {
 void World::look() {
   look_at_.reset();
   if (server_ == nullptr || writing_) return;
+  if (skipping_) hear_all();
   ++steps_;
   server_->look(server_now());
   if (server_->has_input()) return begin_turn();
