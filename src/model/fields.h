@@ -72,8 +72,9 @@ HF_FIELDS(JobSpec, name, owner, team, nodes_min, nodes_max, ranks_per_node, comm
 HF_FIELDS(AttemptRecord, number, started, nodes, ranks_per_node, not_started, not_drained, exits,
           nodes_lost, node_faults, planned, collecting_stacks, stacks, stalled, made_step, step,
           restored_step)
+HF_FIELDS(Suspicion, node, rank, at)
 HF_FIELDS(JobRecord, id, spec, state, reason, submitted, ended, not_before, attempt, step_reached,
-          committed_step, attempts_without_progress, out_of_memory_without_progress, hang_suspects,
+          committed_step, attempts_without_progress, out_of_memory_without_progress, suspicions,
           checkpoint_failures, incident, last_verdict, exit_code)
 
 HF_FIELDS(StoryLine, at, text)

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/time.h"
+#include "core/cluster/server_machine.h"
 #include "sim/outcome.h"
 #include "sim/scenario.h"
 
@@ -19,6 +20,8 @@ struct Chaos {
   std::uint32_t slow_start_per_million = 0;   // of nodes: ranks are up only after 5 to 20 s
   std::uint32_t tail_lost_per_cent = 50;      // of broken streams: what was on its way
   std::uint32_t clock_jump_per_cent = 0;      // of the control plane's restarts
+  Duration stop_job_at;                       // an operator stops one; zero: never
+  Duration replace_node_at;                   // an operator replaces one; zero: never
   Duration journal_write = nanoseconds(250'000);  // one transaction; facts.md: 4,275 a second
 };
 
@@ -35,6 +38,8 @@ struct RunOptions {
   Duration settles_within = minutes(15);
   // Called about once in 100,000 events.
   std::function<void(Duration simulated)> on_progress;
+  // Each input of the control plane with what it led to, in order.
+  std::function<void(const ServerMachine::Entry& entry)> on_entry;
 };
 
 // Pure: the same arguments give the same outcome. Outcome::wall and ::cpu are the caller's.

@@ -10,6 +10,10 @@ namespace {
 constexpr std::uint32_t kSamples = 1000;
 constexpr std::uint64_t kStepsPerReport = 100'000;
 
+bool is_over(JobState state) {
+  return state >= JobState::kSucceeded;
+}
+
 Duration longest_step(const Scenario& scenario) {
   Duration longest;
   for (const JobShape& shape : scenario.jobs) longest = std::max(longest, shape.step_time);
@@ -151,40 +155,70 @@ void World::finish() {
 // --- beats between which nothing can happen
 
 bool World::is_calm() const {
-  if (server_ == nullptr || writing_ || server_->has_input() || !waiting_.empty()) return false;
-  if (!doubtful_.empty() || server_->controller().state().breaker.open) return false;
-  return std::none_of(jobs_.begin(), jobs_.end(), [this](const auto& job) {
+  if (server_ == nullptr || !doubtful_.empty()) return false;
+  if (server_->controller().state().breaker.open) return false;
+  const bool brings = scenario_.policy.operator_adds_node_after.has_value();
+  return std::none_of(jobs_.begin(), jobs_.end(), [this, brings](const auto& job) {
+    if (job->state == JobState::kQueued) return brings;
+    if (job->state != JobState::kRunning) return job->id && !is_over(job->state);
+    if (job->incident) return true;  // until its first step
     const auto run = runs_.find({job->id, job->attempt});
-    return run != runs_.end() && run->second.phase == Run::Phase::kStopped;
+    return run == runs_.end() || (run->second.phase != Run::Phase::kTraining &&
+                                  run->second.phase != Run::Phase::kCheckpointing);
   });
 }
 
-// Nobody is silent and no rank stands still, so until the next fault no heartbeat says anything
-// that decides. The control plane then takes it that it stood still itself. From `margin_` before
-// the fault on all beats are sent, so that what it knows then is what it would have known.
+// When the next thing goes wrong, less the time in which all beats must have been sent.
+Instant World::next_risk() const {
+  Instant next = end_;
+  for (const Instant at : source_next_) next = std::min(next, at);
+  if (!planned_next_.empty()) next = std::min(next, *planned_next_.begin());
+  return next - margin_;
+}
+
+// Nobody is silent and no rank stands still, so until something goes wrong no heartbeat says
+// anything that decides. The control plane then takes it that it stood still itself. From `margin_`
+// before a fault on all beats are sent, so that what it knows then is what it would have known.
 void World::skip_beats() {
-  const auto other = queue_.next_but_beats();
-  if (!other || *other <= now() || !is_calm()) return;
-  Instant until = std::min(*other, end_);
-  for (const Instant at : source_next_) until = std::min(until, at - margin_);
-  if (!planned_next_.empty()) until = std::min(until, *planned_next_.begin() - margin_);
-  if (const auto timer = server_->next_timer()) until = std::min(until, *timer - server_offset_);
-  if (until - now() < scenario_.policy.heartbeat_interval * 4) return;
+  const bool is_calm = this->is_calm();
+  if (!skipping_) {
+    if (!is_calm || next_risk() - now() < scenario_.policy.heartbeat_interval * 4) return;
+    skipping_ = true;
+    queue_.forget_beats();
+    beats_ = {};
+    look_at_.reset();
+    arm_look();
+  }
+  const Instant next = std::max(next_risk(), now());
+
+  if (is_calm && queue_.next() && *queue_.next() <= next) return;
+  skipping_ = false;
+  const Instant from = is_calm ? next : now();
   queue_.forget_beats();
-  beats_ = {};
   for (const auto& machine : machines_) {
     if (machine->agent == nullptr || machine->beat_timer == 0) continue;
     const Duration interval = machine->beat_interval;
-    if (machine->next_beat < until) {
-      const std::int64_t skipped =
-          ((until - machine->next_beat).ns + interval.ns - 1) / interval.ns;
+    if (machine->next_beat < from) {
+      const std::int64_t skipped = ((from - machine->next_beat).ns + interval.ns - 1) / interval.ns;
       machine->next_beat = machine->next_beat + interval * skipped;
       machine->beats += static_cast<std::uint64_t>(skipped);
     }
     plan_beat(*machine);
   }
-  look_at(until);
-  queue_.beat_at(until, [this] { operate(); });
+  queue_.beat_at(from, [this] { hear_all(); });
+  look_at(from);
+  queue_.beat_at(from, [this] { operate(); });
+}
+
+// Whom the control plane has not heard of for long because we left it out, it hears of now.
+void World::hear_all() {
+  lands_at_once_ = true;
+  for (const auto& machine : machines_) {
+    if (machine->agent == nullptr || machine->frozen_until > now()) continue;
+    read_pages(*machine, true);
+    step_agent(*machine, agent_event::HeartbeatDue{20000}, true);
+  }
+  lands_at_once_ = false;
 }
 
 // --- machines

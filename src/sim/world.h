@@ -68,7 +68,8 @@ struct Machine {
   std::vector<std::pair<const Manifestation*, std::string>> recurring;
 
   // The link. TCP: in order, and nothing is lost but with the stream.
-  std::uint64_t stream = 0;  // 0: not connected
+  std::uint64_t stream = 0;         // 0: not connected
+  std::uint64_t server_stream = 0;  // the newest that the control plane has heard of
   std::uint64_t broken_stream = 0;
   bool tail_lost = false;  // of the broken one
   std::uint32_t connect_tries = 0;
@@ -107,6 +108,9 @@ struct Run {
   bool has_restored = false;
   std::optional<std::uint64_t> committed;  // by this attempt
   std::uint64_t save_failures = 0;
+  // What an agent has looked at of them.
+  std::optional<std::uint64_t> committed_shown;
+  std::uint64_t save_failures_shown = 0;
   Instant checkpoint_at;
   std::optional<std::uint64_t> writing;  // a checkpoint of this step
   std::uint32_t slow_percent = 100;
@@ -160,6 +164,8 @@ class World {
   void sample();
   void finish();
   void skip_beats();
+  void hear_all();
+  [[nodiscard]] Instant next_risk() const;
   [[nodiscard]] bool is_calm() const;
   [[nodiscard]] Instant now() const { return queue_.now(); }
   [[nodiscard]] Instant server_now() const { return now() + server_offset_; }
@@ -288,7 +294,6 @@ class World {
   std::uint32_t look_timer_ = 0;  // the newest
   std::optional<Instant> look_at_;
   std::vector<std::pair<NodeId, AgentMessage>> waiting_;  // what came meanwhile
-  std::map<NodeId, std::uint64_t> server_streams_;
   std::uint64_t streams_ = 0;
   std::uint64_t steps_ = 0;
   Duration disk_slow_;
@@ -320,7 +325,9 @@ class World {
   std::vector<Instant> source_next_;
   std::set<Instant> planned_next_;  // the other faults that are known
   std::uint32_t slow_machines_ = 0;
-  Duration margin_;  // before a fault, in which all beats are sent
+  bool lands_at_once_ = false;  // what is sent
+  bool skipping_ = false;       // no beats are sent
+  Duration margin_;             // before a fault, in which all beats are sent
   std::map<IncidentId, IncidentTrace> traces_;
 };
 

@@ -70,6 +70,17 @@ void World::plan_faults() {
   source_next_.assign(scenario_.faults.size() + 1, end_ + seconds(1));
   for (std::size_t i = 0; i < scenario_.faults.size(); ++i) plan_next(i);
   plan_reclaim();
+  const Chaos& chaos = options_.chaos;
+  if (chaos.stop_job_at > Duration{})
+    queue_.after(chaos.stop_job_at, [this] {
+      const Job& job = *jobs_[prng_.below(jobs_.size())];
+      if (job.id) submit(event::JobStopAsked{job.id, "operator"});
+    });
+  if (chaos.replace_node_at > Duration{})
+    queue_.after(chaos.replace_node_at, [this] {
+      const NodeId node{1 + static_cast<std::uint32_t>(prng_.below(machines_.size()))};
+      submit(event::NodeReplaceAsked{node, "operator"});
+    });
   for (const PlannedFault& planned : scenario_.planned) {
     if (start_ + planned.at >= calm_) continue;
     planned_next_.insert(start_ + planned.at);

@@ -56,9 +56,9 @@ void World::break_stream(Machine& machine) {
 
 void World::send_to_server(Machine& machine, AgentMessage message, bool is_beat) {
   if (machine.stream == 0) return;
-  // A beat's delay follows from its number: leaving beats out changes no other.
-  const std::uint64_t chance =
-      is_beat ? mix(seed_ ^ machine.id.value, machine.beats) : machine.prng.next();
+  if (lands_at_once_) return arrive(machine.id, machine.stream, std::move(message));
+  // The delay follows from the time: leaving beats out changes no other.
+  const std::uint64_t chance = mix(seed_ ^ machine.id.value, static_cast<std::uint64_t>(now().ns));
   Instant arrival = now() + delay(machine, chance);
   if (machine.cut_out_until > now()) {
     if (machine.cut_out_until - now() > kStreamTimeout) return;  // the stream breaks before
@@ -94,8 +94,7 @@ void World::land(Flights& flights, std::uint32_t slot) {
 void World::send_to_agent(NodeId id, const ServerMessage& message) {
   if (id.value == 0 || id.value > machines_.size()) return;
   Machine& machine = this->machine(id);
-  const auto known = server_streams_.find(id);
-  if (known == server_streams_.end() || known->second != machine.stream) return;
+  if (machine.stream == 0 || machine.server_stream != machine.stream) return;
   Duration takes = delay(machine, machine.prng.next());
   if (std::holds_alternative<server_message::StartRanks>(message))
     takes = takes + draw(machine.prng, scenario_.costs.place);

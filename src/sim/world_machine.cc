@@ -154,8 +154,9 @@ void World::perform(Machine& here, const AgentEffect& effect, bool) {
 }
 
 void World::plan_beat(Machine& here) {
-  queue_.beat_at(here.next_beat,
-                 [this, id = here.id, timer = here.beat_timer] { beat(id, timer); });
+  if (!skipping_)
+    queue_.beat_at(here.next_beat,
+                   [this, id = here.id, timer = here.beat_timer] { beat(id, timer); });
 }
 
 void World::beat(NodeId id, std::uint32_t timer) {
@@ -173,8 +174,9 @@ void World::beat(NodeId id, std::uint32_t timer) {
 }
 
 void World::read_pages(Machine& here, bool is_beat) {
+  const Run* run = nullptr;
   for (std::size_t i = 0; i < here.ranks.size(); ++i) {
-    const Run* run = find_run(here.ranks[i].run);
+    if (run == nullptr || run->key != here.ranks[i].run) run = find_run(here.ranks[i].run);
     if (run == nullptr || here.ranks[i].hung) continue;
     const std::uint64_t seen = (run->pace.step_at(now()) << 20) + run->marks;
     if (here.ranks[i].seen == seen) continue;
@@ -321,9 +323,10 @@ RankProgress World::page_of(const Run& run, const Rank& rank) const {
   page.steps_this_attempt = page.step - std::min(page.step, run.restored);
   page.median_step_ns = page.steps_this_attempt > 0 ? run.pace.step_time().ns : 0;
   if (run.has_restored) page.restored_step = run.restored;
-  page.committed_step = run.committed;
-  page.checkpoint_failures = run.save_failures;
-  if (run.save_failures > 0) page.checkpoint_error = "OSError: no space left on device";
+  if (rank.rank != 0) return page;  // the others' news of a commit decides nothing
+  page.committed_step = run.committed_shown;
+  page.checkpoint_failures = run.save_failures_shown;
+  if (run.save_failures_shown > 0) page.checkpoint_error = "OSError: no space left on device";
   return page;
 }
 

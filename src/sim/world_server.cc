@@ -28,11 +28,10 @@ void World::submit(Event event) {
 
 void World::arrive(NodeId node, std::uint64_t stream, AgentMessage message) {
   if (server_ == nullptr) return;
-  const Machine& from = machine(node);
+  Machine& from = machine(node);
   if (from.broken_stream == stream && from.tail_lost) return;
-  std::uint64_t& newest = server_streams_[node];
-  if (stream < newest) return;
-  newest = stream;
+  if (stream < from.server_stream) return;
+  from.server_stream = stream;
   if (writing_) {
     waiting_.emplace_back(node, std::move(message));
     return;
@@ -86,6 +85,7 @@ void World::note(const ServerMachine::Entry& entry) {
   ++steps_;
   digest_.add(std::to_string(entry.at.ns) + " " + std::to_string(entry.event.index()) + " " +
               std::to_string(entry.effects_digest));
+  if (options_.on_entry) options_.on_entry(entry);
   const Controller& controller = server_->controller();
   checkers_.stepped(controller, entry.event, server_now());
   for (const effect::Audit& audit : entry.audits) {
@@ -105,8 +105,10 @@ void World::note_audit(const effect::Audit& audit) {
       ++traces_[job->second->incident].machines_replaced;
   }
   if (audit.kind == "breaker.open") ++outcome_.breaker_opened;
-  if (taken_out || audit.text.find("verdict ") != std::string::npos)
-    outcome_.last_decision_at = now();
+  const bool decided = audit.kind == "incident" &&
+                       audit.text.find("verdict ") != std::string::npos &&
+                       audit.text.find("verdict scheduling") == std::string::npos;
+  if (taken_out || decided) outcome_.last_decision_at = now();
   if (audit.node && audit.node.value <= machines_.size()) reconsider(machine(audit.node));
 }
 
@@ -116,7 +118,7 @@ void World::perform(const Effect& effect) {
     if (std::holds_alternative<server_message::Fenced>(send->message) && send->node.value != 0 &&
         send->node.value <= machines_.size()) {
       Machine& fenced = machine(send->node);  // the stream is closed behind it
-      server_streams_.erase(send->node);
+      fenced.server_stream = 0;
       queue_.at(fenced.last_to_agent + milliseconds(1),
                 [this, id = fenced.id, stream = fenced.stream] {
                   if (machine(id).stream == stream) break_stream(machine(id));
@@ -130,7 +132,13 @@ void World::perform(const Effect& effect) {
 }
 
 void World::arm_look() {
-  const Instant at = std::max(server_->next_look() - server_offset_, now());
+  if (server_ == nullptr) return;
+  Instant at = std::max(server_->next_look() - server_offset_, now());
+  if (skipping_) {  // for the timers alone
+    const auto timer = server_->next_timer();
+    if (!timer) return;
+    at = std::max(*timer - server_offset_, now());
+  }
   if (!look_at_ || *look_at_ > at) look_at(at);
 }
 
@@ -144,6 +152,7 @@ void World::look_at(Instant when) {
 void World::look() {
   look_at_.reset();
   if (server_ == nullptr || writing_) return;
+  if (skipping_) hear_all();
   ++steps_;
   server_->look(server_now());
   if (server_->has_input()) return begin_turn();
@@ -168,10 +177,11 @@ void World::crash_server() {
   look_at_.reset();
   ++look_timer_;
   waiting_.clear();
-  server_streams_.clear();
   checkers_.server_down(true, server_now());
-  for (const auto& machine : machines_)
+  for (const auto& machine : machines_) {
+    machine->server_stream = 0;
     if (machine->stream != 0) break_stream(*machine);
+  }
   const Duration down = draw(server_prng_, scenario_.costs.server_restart);
   queue_.after(down, [this, digest] {
     recover_server();

@@ -220,11 +220,16 @@ void World::account_slowness(Run& run) {
 // What an agent that looks at the pages sees before its next heartbeat is due. Of a commit the
 // first rank's news is enough: the others' decides nothing.
 void World::milestone(Run& run, bool first_rank_only) {
-  ++run.marks;
   for (const NodeId node : run.members) {
     if (node)
-      on_machine(machine(node), draw(prng_, kLook),
-                 [this](Machine& here) { read_pages(here, false); });
+      on_machine(machine(node), draw(prng_, kLook), [this, key = run.key](Machine& here) {
+        if (Run* then = find_run(key)) {
+          then->committed_shown = then->committed;
+          then->save_failures_shown = then->save_failures;
+          ++then->marks;
+        }
+        read_pages(here, false);
+      });
     if (first_rank_only) return;
   }
 }

@@ -23,6 +23,8 @@ inline constexpr Duration kStartTimeout =
     minutes(3);  // importing a framework from a cold network disk
 inline constexpr Duration kQuietTime =
     seconds(5);  // a job that makes no steps has recovered when it ran this long
+inline constexpr Duration kFirstStepTimeout =
+    minutes(15);  // of a job that has made steps before: compiling again, at the longest
 inline constexpr Duration kStopGrace = seconds(5);
 inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
 
@@ -132,8 +134,12 @@ class Controller {
   void first_sign(JobRecord& job, const std::string& what);
   void begin_drain(JobRecord& job, Duration grace);
   void drained_or_gone(JobRecord& job, NodeId node);
+  void stalled_at_start(const JobRecord& job);
   void conclude(JobRecord& job);
   [[nodiscard]] Verdict judge(JobRecord& job);
+  std::uint32_t suspect(JobRecord& job, const Verdict& verdict);
+  void move_away(JobRecord& job, const Verdict& verdict, std::uint32_t named,
+                 const std::string& reason);
   void swap_out(NodeId node, const std::string& reason);
   IncidentRecord& open_incident(JobRecord& job);
   void mark(JobRecord& job, Phase phase);

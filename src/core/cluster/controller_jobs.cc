@@ -117,6 +117,7 @@ void Controller::on(const event::RanksStarted& started) {
         job->spec.name + ": all ranks of attempt " + std::to_string(job->attempt.number.value) +
             " are started",
         {}, job->id, job->incident);
+  if (job->step_reached > 0) arm(TimerKind::kFirstStep, *job, kFirstStepTimeout);
   if (!job->incident) return;
   mark(*job, Phase::kStarted);
   // A program that makes no steps we can see has recovered when it keeps running.
@@ -175,6 +176,9 @@ void Controller::grow_after_commit(JobRecord& job) {
   const auto free = static_cast<std::uint32_t>(index_.free.size());
   const std::uint32_t could = std::min(job.spec.nodes_max, now_on + free);
   if (could <= now_on) return;
+  // More are on their way: one restart for all of them, unless it is worth one already.
+  if (could < job.spec.nodes_max && index_.provisioning > 0 && (could - now_on) * 8 < now_on)
+    return;
   job.attempt.planned = "goes from " + std::to_string(now_on) + " to " + std::to_string(could) +
                         " nodes after a commit";
   first_sign(job, job.attempt.planned);

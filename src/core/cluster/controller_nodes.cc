@@ -67,6 +67,8 @@ void Controller::on(const event::ServerStarted&) {
       arm(TimerKind::kDrain, job, kDrainTimeout);
     if (job.state == JobState::kStarting) arm(TimerKind::kStart, job, kStartTimeout);
     if (job.state == JobState::kRunning && job.incident) arm(TimerKind::kQuiet, job, kQuietTime);
+    if (job.state == JobState::kRunning && job.step_reached > 0 && !attempt.made_step)
+      arm(TimerKind::kFirstStep, job, kFirstStepTimeout);
     if (job.state == JobState::kQueued && job.not_before)
       arm(TimerKind::kBackoff, job, std::max(Duration{}, *job.not_before - now_));
   }

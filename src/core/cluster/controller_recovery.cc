@@ -83,6 +83,16 @@ void Controller::on(const event::RanksStalled& stalled) {
   arm(TimerKind::kStacks, *job, kStacksTimeout);
 }
 
+// It has made steps before, so it makes some now, or it hangs: most hangs are in the first
+// collective.
+void Controller::stalled_at_start(const JobRecord& job) {
+  const std::vector<bool>& exited = heard_.at(job.id).exited;
+  event::RanksStalled stalled{job.id, job.attempt.number, {}, kFirstStepTimeout};
+  for (std::uint32_t rank = 0; rank < exited.size(); ++rank)
+    if (!exited[rank]) stalled.ranks.push_back(rank);
+  on(stalled);
+}
+
 void Controller::on(const event::StacksCollected& collected) {
   JobRecord* job = live_attempt(collected.stacks.job, collected.stacks.attempt);
   if (job == nullptr || !job->attempt.collecting_stacks) return;
@@ -124,6 +134,9 @@ void Controller::on(const event::TimerFired& fired) {
     case TimerKind::kBackoff:
       if (job->state == JobState::kQueued) start_queued_jobs();
       return;
+    case TimerKind::kFirstStep:
+      if (job->state == JobState::kRunning && !attempt.made_step) stalled_at_start(*job);
+      return;
     case TimerKind::kQuiet:
       if (job->state == JobState::kRunning && job->incident && job->step_reached == 0)
         close_incident(*job, IncidentState::kRecovered);
@@ -138,12 +151,51 @@ Verdict Controller::judge(JobRecord& job) {
   if (attempt.step > job.step_reached) {
     job.attempts_without_progress = 0;
     job.out_of_memory_without_progress = 0;
-    job.hang_suspects.clear();
   }
   job.step_reached = std::max(job.step_reached, attempt.step);
   if (counts_against_job(verdict)) ++job.attempts_without_progress;
   if (verdict.cause == CauseClass::kOutOfMemory) ++job.out_of_memory_without_progress;
   return verdict;
+}
+
+// How often one of the nodes that the verdict names without proof has been named within a week. A
+// machine that is broken shows it on whatever rank it has; trouble that stayed with the rank when
+// that moved to another node is the program's, and counts for no node.
+std::uint32_t Controller::suspect(JobRecord& job, const Verdict& verdict) {
+  constexpr Duration kRemembered = minutes(7 * 24 * 60);
+  constexpr std::size_t kKept = 64;
+  const bool by_itself =
+      verdict.cause == CauseClass::kApplication && verdict.confidence != Confidence::kHigh;
+  if (job.attempt.stalled.empty() && !by_itself) return 0;
+  if (verdict.ranks.empty() || verdict.nodes.size() > 1) return 0;
+  const Suspicion now{verdict.nodes.front(), verdict.ranks.front(), now_};
+  std::uint32_t named = 1;
+  bool travels = false;
+  std::erase_if(job.suspicions, [&](const Suspicion& s) { return now_ - s.at > kRemembered; });
+  for (const Suspicion& s : job.suspicions) {
+    if (s.node == now.node) ++named;
+    if (s.rank == now.rank && s.node != now.node) travels = true;
+  }
+  if (job.suspicions.size() >= kKept) job.suspicions.erase(job.suspicions.begin());
+  job.suspicions.push_back(now);
+  return travels ? 0 : named;
+}
+
+// A node that was moved away from and is named again wherever it is used is given back.
+void Controller::move_away(JobRecord& job, const Verdict& verdict, std::uint32_t named,
+                           const std::string& reason) {
+  constexpr std::uint32_t kNamedMax = 3;
+  for (const NodeId id : verdict.nodes) {
+    NodeRecord* node = find_node(id);
+    if (named < kNamedMax || node->state != NodeState::kHealthy || index_.idle_spares.empty()) {
+      swap_out(id, reason);
+      continue;
+    }
+    const std::string why = to_string(id) + " was named " + std::to_string(named) +
+                            " times within a week, " + reason + "; last: " + verdict.summary;
+    cordon_node(*node, why, {why, id, verdict.ranks.front(), now_});
+    tell(job, why);
+  }
 }
 
 void Controller::conclude(JobRecord& job) {
@@ -153,16 +205,10 @@ void Controller::conclude(JobRecord& job) {
     return;
   }
   Verdict verdict = judge(job);
-  const bool suspect_again =
-      !job.attempt.stalled.empty() &&
-      std::any_of(verdict.nodes.begin(), verdict.nodes.end(), [&](NodeId node) {
-        return std::find(job.hang_suspects.begin(), job.hang_suspects.end(), node) !=
-               job.hang_suspects.end();
-      });
-  if (!job.attempt.stalled.empty()) job.hang_suspects = verdict.nodes;
-  const RecoveryDecision decision = decide_recovery(
-      job.spec, verdict,
-      {job.attempts_without_progress, job.out_of_memory_without_progress, suspect_again ? 2u : 0u});
+  const std::uint32_t named = suspect(job, verdict);
+  const RecoveryDecision decision =
+      decide_recovery(job.spec, verdict,
+                      {job.attempts_without_progress, job.out_of_memory_without_progress, named});
   if (!decision.start_again)
     verdict.action = Action::kStopJob;
   else if (decision.other_nodes)
@@ -180,8 +226,7 @@ void Controller::conclude(JobRecord& job) {
     end_job(job, JobState::kFailed, decision.reason, exit_code_of(job.attempt, verdict));
     return;
   }
-  if (decision.other_nodes)
-    for (const NodeId node : verdict.nodes) swap_out(node, decision.reason);
+  if (decision.other_nodes) move_away(job, verdict, named, decision.reason);
   fill_places();
   set_job(job, JobState::kQueued);
   if (decision.wait > Duration{}) {
