@@ -172,7 +172,7 @@ bool World::is_calm() const {
 Instant World::next_risk() const {
   Instant next = end_;
   for (const Instant at : source_next_) next = std::min(next, at);
-  if (!planned_next_.empty()) next = std::min(next, *planned_next_.begin());
+  if (!risks_.empty()) next = std::min(next, *risks_.begin());
   return next - margin_;
 }
 

@@ -177,7 +177,6 @@ void World::crash_server() {
   look_at_.reset();
   ++look_timer_;
   waiting_.clear();
-  checkers_.server_down(true, server_now());
   for (const auto& machine : machines_) {
     machine->server_stream = 0;
     if (machine->stream != 0) break_stream(*machine);
@@ -211,7 +210,7 @@ void World::recover_server() {
   }
   if (!journal_.empty()) server_offset_ = std::max(server_offset_, journal_.back().at - now());
   server_->recovered(server_now());
-  checkers_.server_down(false, server_now());
+  checkers_.restarted(server_->controller(), server_now());
   begin_turn();
 }
 
