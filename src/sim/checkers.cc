@@ -250,9 +250,10 @@ void Checkers::swept(const Controller& controller, Instant now) {
 
 // --- at the end
 
-void Checkers::settled(const Controller& controller, const std::vector<NodeId>& alive) {
+void Checkers::settled(const Controller& controller, const std::vector<NodeId>& alive,
+                       Instant now) {
   const ClusterState& state = controller.state();
-  for (const JobId id : controller.open_jobs()) check_waiting(state.jobs.at(id), controller);
+  for (const JobId id : controller.open_jobs()) check_waiting(state.jobs.at(id), controller, now);
   for (const auto& [id, incident] : state.incidents)
     if (incident.state == IncidentState::kOpen && state.jobs.at(incident.job).has_ended())
       report_("converges", to_string(id) + " is open and its job has ended");
@@ -293,7 +294,12 @@ void Checkers::settled(const Controller& controller, const std::vector<NodeId>& 
 }
 
 // A job may only train, or wait for machines that nobody can give.
-void Checkers::check_waiting(const JobRecord& job, const Controller& controller) {
+void Checkers::check_waiting(const JobRecord& job, const Controller& controller, Instant now) {
+  constexpr Duration kRecent = minutes(5);
+  if (job.is_live() && now - job.attempt.started < kRecent) return;
+  if (job.incident &&
+      now - controller.state().incidents.at(job.incident).phases[0].value_or(now) < kRecent)
+    return;
   if (job.state == JobState::kRunning && !job.incident) return;
   const ClusterState& state = controller.state();
   std::uint32_t free = 0, coming = 0;

@@ -48,7 +48,7 @@ class Checkers {
   // Every second or so.
   void swept(const Controller& controller, Instant now);
   // At the end, when nothing has gone wrong for long enough; `alive`: machines that run an agent.
-  void settled(const Controller& controller, const std::vector<NodeId>& alive);
+  void settled(const Controller& controller, const std::vector<NodeId>& alive, Instant now);
 
  private:
   struct JobWatch {
@@ -67,7 +67,7 @@ class Checkers {
   void check_start(const JobRecord& job, const Controller& controller);
   void check_left_out(NodeId node, Instant now, const Controller& controller,
                       const std::string& why);
-  void check_waiting(const JobRecord& job, const Controller& controller);
+  void check_waiting(const JobRecord& job, const Controller& controller, Instant now);
   [[nodiscard]] bool is_member(NodeId node) const;
   [[nodiscard]] Duration decision_bound() const;
 

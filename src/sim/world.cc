@@ -66,7 +66,7 @@ Outcome World::run() {
     std::vector<NodeId> alive;
     for (const auto& machine : machines_)
       if (machine->agent != nullptr) alive.push_back(machine->id);
-    checkers_.settled(server_->controller(), alive);
+    checkers_.settled(server_->controller(), alive, server_now());
   }
   finish();
   return std::move(outcome_);
