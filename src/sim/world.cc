@@ -207,7 +207,7 @@ void World::skip_beats() {
   }
   queue_.beat_at(from, [this] { hear_all(); });
   look_at(from);
-  queue_.beat_at(from, [this] { operate(); });
+  plan_operator(from);
 }
 
 // Whom the control plane has not heard of for long because we left it out, it hears of now.

@@ -190,6 +190,7 @@ class World {
   void crash_server();
   void recover_server();
   void operate();
+  void plan_operator(Instant from);
   void check_replay(bool at_end);
 
   // --- world_link.cc

@@ -133,7 +133,8 @@ void World::strike(std::size_t source) {
 
 void World::risk_at(Instant when) {
   risks_.insert(when);
-  queue_.at(when, [this, when] { risks_.erase(risks_.find(when)); });
+  // After what happens then.
+  queue_.at(when + nanoseconds(1), [this, when] { risks_.erase(risks_.find(when)); });
 }
 
 void World::count_fault(const std::string&) {

@@ -227,9 +227,15 @@ void World::check_replay(bool at_end) {
                                : "the journal's replay gives another state");
 }
 
+// At whole seconds.
+void World::plan_operator(Instant from) {
+  const std::int64_t each = kOperatorLooks.ns;
+  queue_.beat_at(Instant{(from.ns + each - 1) / each * each}, [this] { operate(); });
+}
+
 // A person who reacts to alerts, slowly; and the checkers, who look once a second.
 void World::operate() {
-  queue_.beat_at(now() + kOperatorLooks, [this] { operate(); });
+  plan_operator(now() + nanoseconds(1));
   if (server_ == nullptr || writing_) return;
   const ClusterState& state = server_->controller().state();
   checkers_.swept(server_->controller(), server_now());
