@@ -35,7 +35,7 @@ ORDERED = "use std::map, std::set or a sorted vector: the order of iteration is 
 SHELL = "return an effect, and let the shell in apps/ carry it out"
 ONE_THREAD = "the core has one thread; what runs beside it belongs to io/ or apps/"
 
-# rule, what is banned in src/core and src/model, what to use instead.
+# rule, what is banned in src/core, src/model and src/sim, what to use instead.
 BANNED = [
     ("clock", r"std::chrono\b|#include <(chrono|ctime|time\.h|sys/time\.h)>", INSTANT),
     ("clock", r"(?<![\w.>:])(std::)?(time|clock|gettimeofday|clock_gettime)\s*\(", INSTANT),
@@ -224,7 +224,7 @@ class File:
             self.check_place()
         if self.suffix in CPP and self.room:
             self.check_layering()
-        if self.suffix in CPP and self.room in ("core", "model") and not self.is_test:
+        if self.suffix in CPP and self.room in ("core", "model", "sim") and not self.is_test:
             self.check_banned()
         if self.suffix == ".md":
             self.check_markdown()

@@ -15,10 +15,7 @@ std::string name_of(JobId job, Attempt attempt) {
 }  // namespace
 
 bool Checkers::is_member(NodeId node) const {
-  if (controller_ == nullptr) return true;
-  const auto found = controller_->state().nodes.find(node);
-  return found != controller_->state().nodes.end() &&
-         (found->second.is_live() || found->second.state == NodeState::kCordoned);
+  return !out_.contains(node);
 }
 
 // --- what the world does
@@ -84,19 +81,22 @@ Duration Checkers::decision_bound() const {
          scenario_.network.delay.most * std::int64_t{std::max(1u, scenario_.network.slow_factor)};
 }
 
-void Checkers::stopped(JobId job, Attempt attempt, const std::string& fault, Instant now,
-                       Instant shown_by) {
+void Checkers::stopped(JobId job, Attempt attempt, bool has_begun, const std::string& fault,
+                       Instant now, Instant shown_by) {
   JobWatch& watch = jobs_[job];
   watch.faulted = true;
   watch.fault = fault;
   watch.hit = attempt;
   watch.decide_by = std::max(now, shown_by) + decision_bound();
+  // Before its first step a hang cannot be told from a long start; of a job that has made steps
+  // before, after a while it can.
+  if (watch.step == 0) watch.fault.clear();
+  if (!has_begun) watch.decide_by = watch.decide_by + kFirstStepTimeout;
 }
 
 // --- what the control plane does
 
 void Checkers::stepped(const Controller& controller, const Event& event, Instant now) {
-  controller_ = &controller;
   operator_acts_ = std::holds_alternative<event::NodeReplaceAsked>(event) ||
                    std::holds_alternative<event::BreakerCloseAsked>(event) ||
                    std::holds_alternative<event::DownAsked>(event);
@@ -165,7 +165,9 @@ void Checkers::check_start(const JobRecord& job, const Controller& controller) {
 }
 
 void Checkers::audited(const Controller& controller, const effect::Audit& audit, Instant now) {
-  if (audit.kind == "node.cordoned" || audit.kind == "node.lost")
+  if (audit.kind == "node.joined") joined_.insert(audit.node);
+  if (audit.kind == "node.lost" || audit.kind == "node.gone") out_.insert(audit.node);
+  if (joined_.contains(audit.node) && (audit.kind == "node.cordoned" || audit.kind == "node.lost"))
     check_left_out(audit.node, now, controller, audit.text);
   if (audit.kind == "node.cordoned") cordoned_.emplace(audit.node, now);
   if (audit.kind == "node.lost" || audit.kind == "node.gone") cordoned_.erase(audit.node);
@@ -193,18 +195,26 @@ void Checkers::check_left_out(NodeId node, Instant now, const Controller& contro
                            " nodes were taken out within the breaker's window");
 }
 
-void Checkers::server_down(bool is_down, Instant now) {
-  if (is_down) {
-    controller_ = nullptr;
-    return;
-  }
-  for (auto& [id, watch] : jobs_)
+// What was decided and not yet durable is forgotten.
+void Checkers::restarted(const Controller& controller, Instant now) {
+  for (auto& [id, watch] : jobs_) {
     watch.decide_by = std::max(watch.decide_by, now + decision_bound());
+    const auto job = controller.state().jobs.find(id);
+    if (job == controller.state().jobs.end()) continue;
+    watch.attempt = job->second.attempt.number;
+    watch.state = job->second.state;
+    watch.has_ended = job->second.has_ended();
+  }
+  for (auto it = out_.begin(); it != out_.end();) {
+    const auto node = controller.state().nodes.find(*it);
+    const bool is_out =
+        node == controller.state().nodes.end() || node->second.state == NodeState::kGone;
+    it = is_out ? std::next(it) : out_.erase(it);
+  }
   for (auto& [node, since] : cordoned_) since = std::max(since, now);
 }
 
 void Checkers::swept(const Controller& controller, Instant now) {
-  controller_ = &controller;
   if (controller.state().breaker.open) {
     for (auto& [id, watch] : jobs_)
       watch.decide_by = std::max(watch.decide_by, now + decision_bound());
@@ -240,10 +250,10 @@ void Checkers::swept(const Controller& controller, Instant now) {
 
 // --- at the end
 
-void Checkers::settled(const Controller& controller, const std::vector<NodeId>& alive) {
-  controller_ = &controller;
+void Checkers::settled(const Controller& controller, const std::vector<NodeId>& alive,
+                       Instant now) {
   const ClusterState& state = controller.state();
-  for (const JobId id : controller.open_jobs()) check_waiting(state.jobs.at(id), controller);
+  for (const JobId id : controller.open_jobs()) check_waiting(state.jobs.at(id), controller, now);
   for (const auto& [id, incident] : state.incidents)
     if (incident.state == IncidentState::kOpen && state.jobs.at(incident.job).has_ended())
       report_("converges", to_string(id) + " is open and its job has ended");
@@ -284,7 +294,12 @@ void Checkers::settled(const Controller& controller, const std::vector<NodeId>& 
 }
 
 // A job may only train, or wait for machines that nobody can give.
-void Checkers::check_waiting(const JobRecord& job, const Controller& controller) {
+void Checkers::check_waiting(const JobRecord& job, const Controller& controller, Instant now) {
+  constexpr Duration kRecent = minutes(5);
+  if (job.is_live() && now - job.attempt.started < kRecent) return;
+  if (job.incident &&
+      now - controller.state().incidents.at(job.incident).phases[0].value_or(now) < kRecent)
+    return;
   if (job.state == JobState::kRunning && !job.incident) return;
   const ClusterState& state = controller.state();
   std::uint32_t free = 0, coming = 0;

@@ -36,17 +36,19 @@ class Checkers {
   // Something was done to the machine that may look as if it were bad.
   void hurt(NodeId node) { hurt_.insert(node); }
   // Training of the job stands still since `now`, by a fault.
-  void stopped(JobId job, Attempt attempt, const std::string& fault, Instant now, Instant bound);
+  // It shows by `shown_by`. `has_begun`: this attempt had made a step.
+  void stopped(JobId job, Attempt attempt, bool has_begun, const std::string& fault, Instant now,
+               Instant shown_by);
 
   // --- what the control plane does
   // After each step of it.
   void stepped(const Controller& controller, const Event& event, Instant now);
   void audited(const Controller& controller, const effect::Audit& audit, Instant now);
-  void server_down(bool is_down, Instant now);
+  void restarted(const Controller& controller, Instant now);
   // Every second or so.
   void swept(const Controller& controller, Instant now);
   // At the end, when nothing has gone wrong for long enough; `alive`: machines that run an agent.
-  void settled(const Controller& controller, const std::vector<NodeId>& alive);
+  void settled(const Controller& controller, const std::vector<NodeId>& alive, Instant now);
 
  private:
   struct JobWatch {
@@ -65,7 +67,7 @@ class Checkers {
   void check_start(const JobRecord& job, const Controller& controller);
   void check_left_out(NodeId node, Instant now, const Controller& controller,
                       const std::string& why);
-  void check_waiting(const JobRecord& job, const Controller& controller);
+  void check_waiting(const JobRecord& job, const Controller& controller, Instant now);
   [[nodiscard]] bool is_member(NodeId node) const;
   [[nodiscard]] Duration decision_bound() const;
 
@@ -75,11 +77,11 @@ class Checkers {
   std::map<JobId, std::map<Attempt, std::map<NodeId, std::uint32_t>>> alive_;
   std::map<NodeId, std::map<std::pair<JobId, Attempt>, std::uint32_t>> on_node_;
   std::map<JobId, JobWatch> jobs_;
-  std::set<NodeId> hurt_;
+  std::set<NodeId> hurt_, joined_;
+  std::set<NodeId> out_;  // no members any more
   std::map<NodeId, Instant> cordoned_;
   std::deque<std::pair<Instant, NodeId>> taken_out_;
-  const Controller* controller_ = nullptr;  // none: it is down
-  bool operator_acts_ = false;              // the event under way is a person's
+  bool operator_acts_ = false;  // the event under way is a person's
 };
 
 }  // namespace holdfast::sim

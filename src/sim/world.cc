@@ -66,7 +66,7 @@ Outcome World::run() {
     std::vector<NodeId> alive;
     for (const auto& machine : machines_)
       if (machine->agent != nullptr) alive.push_back(machine->id);
-    checkers_.settled(server_->controller(), alive);
+    checkers_.settled(server_->controller(), alive, server_now());
   }
   finish();
   return std::move(outcome_);
@@ -172,7 +172,7 @@ bool World::is_calm() const {
 Instant World::next_risk() const {
   Instant next = end_;
   for (const Instant at : source_next_) next = std::min(next, at);
-  if (!planned_next_.empty()) next = std::min(next, *planned_next_.begin());
+  if (!risks_.empty()) next = std::min(next, *risks_.begin());
   return next - margin_;
 }
 
@@ -207,7 +207,7 @@ void World::skip_beats() {
   }
   queue_.beat_at(from, [this] { hear_all(); });
   look_at(from);
-  queue_.beat_at(from, [this] { operate(); });
+  plan_operator(from);
 }
 
 // Whom the control plane has not heard of for long because we left it out, it hears of now.

@@ -190,6 +190,7 @@ class World {
   void crash_server();
   void recover_server();
   void operate();
+  void plan_operator(Instant from);
   void check_replay(bool at_end);
 
   // --- world_link.cc
@@ -269,6 +270,7 @@ class World {
   void recur(Run& run);
   void plan_reclaim();
   void count_fault(const std::string& name);
+  void risk_at(Instant when);
   [[nodiscard]] std::uint32_t slots() const {
     return scenario_.topology.nodes + scenario_.topology.spares;
   }
@@ -323,7 +325,7 @@ class World {
 
   std::vector<Prng> source_prngs_;
   std::vector<Instant> source_next_;
-  std::set<Instant> planned_next_;  // the other faults that are known
+  std::multiset<Instant> risks_;  // when something else is known to go wrong
   std::uint32_t slow_machines_ = 0;
   bool lands_at_once_ = false;  // what is sent
   bool skipping_ = false;       // no beats are sent

@@ -83,7 +83,7 @@ void World::plan_faults() {
     });
   for (const PlannedFault& planned : scenario_.planned) {
     if (start_ + planned.at >= calm_) continue;
-    planned_next_.insert(start_ + planned.at);
+    risk_at(start_ + planned.at);
     queue_.at(start_ + planned.at, [this, &planned] { strike_planned(planned); });
   }
 }
@@ -131,6 +131,12 @@ void World::strike(std::size_t source) {
   inflict(*victim, fault.name, fault.extent, fault.shows);
 }
 
+void World::risk_at(Instant when) {
+  risks_.insert(when);
+  // After what happens then.
+  queue_.at(when + nanoseconds(1), [this, when] { risks_.erase(risks_.find(when)); });
+}
+
 void World::count_fault(const std::string&) {
   ++outcome_.faults;
   if (!outcome_.first_fault_at) outcome_.first_fault_at = now();
@@ -143,7 +149,6 @@ Machine* World::at_slot(std::uint32_t slot) {
 }
 
 void World::strike_planned(const PlannedFault& planned) {
-  planned_next_.erase(now());
   const std::string name =
       planned.name.empty() ? std::string(word_of(planned.shows.symptom)) : planned.name;
   count_fault(name);
@@ -197,8 +202,9 @@ void World::inflict(Machine& here, const std::string& name, Extent extent,
     const std::size_t index = here.prng.below(here.ranks.size());
     return inflict_on_rank(here, index, name, extent == Extent::kNode, shows);
   }
-  on_machine(here, draw(here.prng, shows.shows_after),
-             [this, &shows](Machine& then) { show(then, {}, true, shows); });
+  const Duration after = draw(here.prng, shows.shows_after);
+  risk_at(now() + after);
+  on_machine(here, after, [this, &shows](Machine& then) { show(then, {}, true, shows); });
 }
 
 void World::inflict_on_rank(Machine& here, std::size_t index, const std::string& name,
@@ -211,17 +217,19 @@ void World::inflict_on_rank(Machine& here, std::size_t index, const std::string&
     if (shows.recurs_after && shows.cause == CauseClass::kApplication && job.recurring.empty())
       job.recurring.emplace_back(&shows, name);
     if (stops_training(shows)) {
+      const bool has_begun = run->pace.step_at(now()) > run->restored;
       stop_training(*run, trouble);
-      checkers_.stopped(job.id, rank.run.second, name, server_now(),
+      checkers_.stopped(job.id, rank.run.second, has_begun, name, server_now(),
                         server_now() + shows.shows_after.most);
     } else if (!job.trouble && shows.symptom == Symptom::kKernelLine) {
       job.trouble = trouble;
     }
   }
-  on_machine(here, draw(here.prng, shows.shows_after),
-             [this, rank, is_whole_node, &shows](Machine& then) {
-               show(then, rank, is_whole_node, shows);
-             });
+  const Duration after = draw(here.prng, shows.shows_after);
+  risk_at(now() + after);
+  on_machine(here, after, [this, rank, is_whole_node, &shows](Machine& then) {
+    show(then, rank, is_whole_node, shows);
+  });
 }
 
 void World::show(Machine& here, const Rank& rank, bool, const Manifestation& shows) {
@@ -352,9 +360,8 @@ void World::recur(Run& run) {
     if (!node) continue;
     for (const auto& [shows, name] : machine(node).recurring) {
       const Instant at = now() + draw(machine(node).prng, *shows->recurs_after);
-      planned_next_.insert(at);
-      queue_.at(at, [this, node, at, life = machine(node).life, shows, name] {
-        planned_next_.erase(at);
+      risk_at(at);
+      queue_.at(at, [this, node, life = machine(node).life, shows, name] {
         Machine& here = machine(node);
         if (here.life == life && now() < calm_) inflict(here, name, Extent::kRank, *shows);
       });
@@ -381,17 +388,13 @@ void World::plan_reclaim() {
       if (Job& job = job_of(rank.run); !job.trouble)
         job.trouble = {"spot_reclaim", now(), CauseClass::kHost};
     if (spot.replace_on_notice) submit(event::NodeReplaceAsked{here->id, "spot notice"});
-    planned_next_.insert(now() + spot.notice);
+    risk_at(now() + spot.notice);
     on_machine(*here, spot.notice, [this](Machine& then) {
       const std::vector<Rank> ranks = then.ranks;
       for (const Rank& rank : ranks)
         if (Run* run = find_run(rank.run))
           stop_training(*run, Job::Trouble{"spot_reclaim", now(), CauseClass::kHost});
       die(then);
-    });
-    queue_.at(now() + spot.notice, [this] {
-      while (!planned_next_.empty() && *planned_next_.begin() <= now())
-        planned_next_.erase(planned_next_.begin());
     });
   });
 }

@@ -177,7 +177,6 @@ void World::crash_server() {
   look_at_.reset();
   ++look_timer_;
   waiting_.clear();
-  checkers_.server_down(true, server_now());
   for (const auto& machine : machines_) {
     machine->server_stream = 0;
     if (machine->stream != 0) break_stream(*machine);
@@ -211,7 +210,7 @@ void World::recover_server() {
   }
   if (!journal_.empty()) server_offset_ = std::max(server_offset_, journal_.back().at - now());
   server_->recovered(server_now());
-  checkers_.server_down(false, server_now());
+  checkers_.restarted(server_->controller(), server_now());
   begin_turn();
 }
 
@@ -228,9 +227,15 @@ void World::check_replay(bool at_end) {
                                : "the journal's replay gives another state");
 }
 
+// At whole seconds.
+void World::plan_operator(Instant from) {
+  const std::int64_t each = kOperatorLooks.ns;
+  queue_.beat_at(Instant{(from.ns + each - 1) / each * each}, [this] { operate(); });
+}
+
 // A person who reacts to alerts, slowly; and the checkers, who look once a second.
 void World::operate() {
-  queue_.beat_at(now() + kOperatorLooks, [this] { operate(); });
+  plan_operator(now() + nanoseconds(1));
   if (server_ == nullptr || writing_) return;
   const ClusterState& state = server_->controller().state();
   checkers_.swept(server_->controller(), server_now());

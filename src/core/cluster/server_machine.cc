@@ -108,7 +108,12 @@ void ServerMachine::look(Instant now) {
     submit(event::NodesLost{
         std::move(silent),
         "not heard of for " + std::to_string(controller_.state().spec.silence_max.ms()) + " ms"});
-  for (event::RanksStalled& stalled : progress_.take_stalled(now)) submit(std::move(stalled));
+  for (event::RanksStalled& stalled : progress_.take_stalled(now)) {
+    const auto job = controller_.state().jobs.find(stalled.job);
+    if (job != controller_.state().jobs.end() && job->second.is_live() &&
+        job->second.attempt.number == stalled.attempt)
+      submit(std::move(stalled));
+  }
 }
 
 Instant ServerMachine::next_look() const {
