@@ -67,9 +67,12 @@ std::string interval_reason(const Advice& advice) {
 }
 
 std::string spares_reason(const AdviceShown& shown) {
-  return fmt::format("{} machines away on average, {} each; enough {} % of the time",
-                     number_text(shown.advice.away), time_text(shown.inputs.repair_s),
-                     shown.inputs.spares_per_mille / 10);
+  return fmt::format(
+      "{} machines away on average, {} each; {} are enough 99 % of the time, one more than {} "
+      "costs "
+      "more than it brings",
+      number_text(shown.advice.away), time_text(shown.inputs.repair_s), shown.advice.spares_p99,
+      shown.advice.spares);
 }
 
 std::string simulated_text(const SimulatedPoint& point) {
@@ -226,6 +229,7 @@ json advice_json(const AdviceShown& shown) {
               {"interval_least_s", a.interval_least_s},
               {"interval_most_s", a.interval_most_s},
               {"spares", a.spares},
+              {"spares_p99", a.spares_p99},
               {"goodput", a.goodput},
               {"goodput_meta_ettr", a.goodput_meta},
               {"goodput_simulated", nullptr},

@@ -26,7 +26,7 @@ TEST(AdviseViews, TextSaysWhatToDo) {
   AdviceShown shown = llama3();
   const std::string text = advice_text(shown, Paint{});
   EXPECT_NE(text.find("checkpoint every    1 min 45 s"), text.npos) << text;
-  EXPECT_NE(text.find("spares              10"), text.npos) << text;
+  EXPECT_NE(text.find("spares              13"), text.npos) << text;
   EXPECT_NE(text.find("one more spare"), text.npos);
   EXPECT_NE(text.find("restart 10.0 s faster"), text.npos);
   EXPECT_EQ(text.find("simulated"), text.npos);
@@ -36,7 +36,7 @@ TEST(AdviseViews, TextSaysWhatToDo) {
 
 TEST(AdviseViews, JsonHasTheAnswer) {
   const nlohmann::json json = advice_json(llama3());
-  EXPECT_EQ(json["spares"], 10);
+  EXPECT_EQ(json["spares"], 13);
   EXPECT_NEAR(json["interval_s"].get<double>(), 105, 1);
   EXPECT_TRUE(json["goodput_simulated"].is_null());
   EXPECT_EQ(json["curve"].size(), 161u);

@@ -26,6 +26,21 @@ double best_goodput(const PlanInputs& inputs, std::uint32_t spares) {
   return expected_goodput(inputs, best_interval_s(inputs), spares);
 }
 
+// While one more brings more useful nodes than the one that it is.
+std::uint32_t worthwhile_spares(const PlanInputs& inputs) {
+  const auto most = static_cast<std::uint32_t>(10 * away_of(inputs) + 100);
+  std::uint32_t spares = 0;
+  double goodput = best_goodput(inputs, 0);
+  while (spares < most) {
+    const double next = best_goodput(inputs, spares + 1);
+    // Below the mean one more may bring less than the one after it.
+    if ((next - goodput) * inputs.nodes <= 1 && spares >= away_of(inputs)) break;
+    goodput = next;
+    ++spares;
+  }
+  return spares;
+}
+
 }  // namespace
 
 double expected_goodput(const PlanInputs& inputs, double interval_s, std::uint32_t spares) {
@@ -40,7 +55,8 @@ Advice advise(const PlanInputs& inputs) {
   advice.daly_s = daly_interval_s(inputs.stall_s, advice.job_mtbf_s);
   advice.interval_s = best_interval_s(inputs);
   advice.away = away_of(inputs);
-  advice.spares = spares_needed(advice.away, inputs.spares_per_mille);
+  advice.spares_p99 = spares_needed(advice.away, 990);
+  advice.spares = worthwhile_spares(inputs);
   advice.goodput = expected_goodput(inputs, advice.interval_s, advice.spares);
   advice.goodput_meta = meta_ettr(costs_of(inputs, advice.interval_s), advice.job_mtbf_s) *
                         enough_spares(advice.away, advice.spares);

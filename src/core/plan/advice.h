@@ -18,7 +18,6 @@ struct PlanInputs {
   double write_s = 0;      // from the stall to the commit; training goes on
   double restart_s = 0;    // from a fault to the next step
   double repair_s = 0;     // until the machine that failed, or another one, is there again
-  std::uint32_t spares_per_mille = 990;  // of the time in which the spares are to be enough
 };
 
 struct PlanPoint {
@@ -38,8 +37,9 @@ struct Advice {
   double interval_s = 0;
   // Where goodput is within a thousandth of the best.
   double interval_least_s = 0, interval_most_s = 0;
-  double away = 0;  // machines, on average
-  std::uint32_t spares = 0;
+  double away = 0;               // machines, on average
+  std::uint32_t spares = 0;      // the next one would cost more accelerator-hours than it brings
+  std::uint32_t spares_p99 = 0;  // enough in 99 % of the time
   double goodput = 0;            // Daly's, times the share of time in which the spares are enough
   double goodput_meta = 0;       // Meta's expected ETTR, likewise
   std::vector<PlanPoint> curve;  // over the interval, from a tenth of the best to ten times

@@ -28,7 +28,9 @@ TEST(Advice, Llama3) {
   EXPECT_NEAR(advice.young_s, 21.1, 0.1);  // sqrt(2 x 0.02 s x 11,130 s)
   EXPECT_NEAR(advice.interval_s, advice.daly_s, 1e-9);
   EXPECT_NEAR(advice.away, 4.5, 0.05);
-  EXPECT_EQ(advice.spares, 10u);  // P99 of Poisson 4.5
+  EXPECT_EQ(advice.spares_p99, 10u);  // of Poisson 4.5
+  // P(13 away) is 0.05 %, more than the one node in 2,048 that the 13th spare is; P(14) is less.
+  EXPECT_EQ(advice.spares, 13u);
   EXPECT_GT(advice.goodput, 0.98);
   EXPECT_NEAR(advice.goodput, advice.goodput_meta, 0.001);
 }
@@ -56,6 +58,8 @@ TEST(Advice, WhatAnImprovementIsWorth) {
   EXPECT_LT(advice.one_spare_less.accelerator_hours, 0);
   EXPECT_GT(-advice.one_spare_less.accelerator_hours, advice.one_more_spare.accelerator_hours);
   EXPECT_EQ(advice.one_more_spare.costs, 8 * 720);
+  EXPECT_LT(advice.one_more_spare.accelerator_hours, advice.one_more_spare.costs);
+  EXPECT_GT(-advice.one_spare_less.accelerator_hours, -advice.one_spare_less.costs);
   EXPECT_GT(advice.stall_halved.accelerator_hours, 0);
   EXPECT_GT(advice.repair_halved.accelerator_hours, 0);
 }
