@@ -50,7 +50,7 @@ TEST(Scenarios, EachSmallOneComesOutAsItSays) {
       for (const sim::Violation& violation : violations)
         ADD_FAILURE() << "holdfast sim run " << name << " --seed " << seed << ": "
                       << violation.checker << ": " << violation.text;
-      EXPECT_EQ(sum(outcome.totals), outcome.whole) << name;
+      EXPECT_EQ(sim::sum(outcome.totals), outcome.whole) << name;
       EXPECT_EQ(sim::run(*scenario, seed).digest, outcome.digest) << name;
     }
   }
