@@ -72,6 +72,7 @@ struct Machine {
   std::uint64_t server_stream = 0;  // the newest that the control plane has heard of
   std::uint64_t broken_stream = 0;
   bool tail_lost = false;  // of the broken one
+  std::uint64_t welcomed_stream = 0;
   std::uint32_t connect_tries = 0;
   Instant last_to_server, last_beat_to_server, last_to_agent;
   Instant cut_in_until, cut_out_until;  // what is sent to it, what it sends

@@ -126,8 +126,9 @@ void World::cut(Machine& machine, bool in, bool out, Duration lasts) {
 void World::reconsider(Machine& machine) {
   bool in_doubt = false;
   if (machine.agent != nullptr) {
-    in_doubt = machine.stream == 0 || machine.frozen_until > now() ||
-               machine.cut_in_until > now() || machine.cut_out_until > now() ||
+    in_doubt = machine.stream == 0 || machine.welcomed_stream != machine.stream ||
+               machine.frozen_until > now() || machine.cut_in_until > now() ||
+               machine.cut_out_until > now() ||
                std::any_of(machine.ranks.begin(), machine.ranks.end(),
                            [](const Rank& rank) { return rank.hung; });
   } else if (machine.state == Machine::State::kGone && server_ != nullptr) {

@@ -140,6 +140,8 @@ void World::perform(Machine& here, const AgentEffect& effect, bool) {
                });
   } else if (const auto* heartbeat = std::get_if<agent_effect::ArmHeartbeat>(&effect)) {
     ++here.beat_timer;
+    here.welcomed_stream = here.stream;
+    reconsider(here);
     // As long as its own clock takes for it.
     here.beat_interval =
         nanoseconds(heartbeat->interval.ns + heartbeat->interval.ns / 1'000'000 * here.drift_ppm);
