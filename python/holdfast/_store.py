@@ -175,9 +175,11 @@ class Store:
     def begin(self):
         """Take a base and write it down, once per attempt. Idempotent."""
         self.check_fence()
+        folder, path = self._attempt_path(self.attempt), self._lineage_path(self.attempt)
+        if self._begun and not os.path.exists(path):
+            self._begun = False  # a person has removed the folder: without lineage nothing counts
         if self._begun:
             return
-        folder, path = self._attempt_path(self.attempt), self._lineage_path(self.attempt)
         if not os.path.exists(path):
             os.makedirs(folder, exist_ok=True)
             newest = self._newest_attempt()

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import random
 import signal
 import unittest
@@ -167,6 +168,13 @@ class FenceTest(StoreTest):
         self.assertEqual(json.loads(self.read("ck/attempt-0002/lineage.json")),
                          {"base": {"attempt": 1, "step": 10}})
         self.assertEqual(os.listdir(self.path("ck/attempt-0002")), ["lineage.json"])
+
+    def test_a_folder_that_was_removed_is_begun_again(self):
+        store = self.store(2)
+        self.commit(store, 10)
+        shutil.rmtree(self.path("ck"))
+        self.commit(store, 20)
+        self.assertEqual(self.newest(self.store(3)), (2, 20, b"20 of 1"))
 
     def test_only_what_is_needed_stays(self):
         for attempt in (1, 2, 3):

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include <asio/io_context.hpp>
@@ -52,7 +53,8 @@ class RankLauncher {
   void warm_up(JobId job, const JobSpec& spec);
   void cool_down(JobId job);
   void start(const server_message::StartRanks& start, std::uint32_t local_rank);
-  // To every process of each rank of the attempt. One that is not started yet ends without being so.
+  // To every process of each rank of the attempt. One that is not started yet ends without being
+  // so.
   void kill(JobId job, Attempt attempt, int signal);
   void kill_all(int signal);
   // Everything that lives here, warm parents too: for chaos.
@@ -90,6 +92,7 @@ class RankLauncher {
   void failed(const Key& key, const Error& error);
   void ended(const Key& key, const Reaped& reaped);
   void report_when_empty(const Key& key, std::shared_ptr<Rank> rank, const Reaped& reaped);
+  [[nodiscard]] std::set<pid_t> warm_parents() const;
   WarmParent* warm_parent(JobId job, const JobSpec& spec);
 
   asio::io_context& context_;

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands/commands.h"
+#include "apps/keeper_watch.h"
 #include "apps/server.h"
 #include "io/certificates.h"
 #include "io/clock.h"
@@ -123,13 +124,18 @@ Result<void> prepare_state(const UpRequest& request) {
   return write_server_config(request.state, config);
 }
 
-Result<int> keep_serving(const std::string& state) {
+Result<int> keep_serving(const std::string& state, int running_fd) {
   // Agents outlive a server that dies; they become ours, and are reaped.
   HF_TRY_VOID(become_subreaper());
+  if (running_fd >= 0) {
+    const int word = last_word(running_fd);
+    if (word >= 0 && is_final({.code = word})) return word;
+  }
   auto pause = std::chrono::milliseconds(50);
   for (;;) {
     const std::int64_t started = monotonic_ns();
-    HF_TRY(const pid_t server, spawn({.argv = {"/proc/self/exe", "server", "--state", state},
+    HF_TRY(const pid_t server, spawn({.argv = {"/proc/self/exe", "server", "--keeper",
+                                               std::to_string(::getpid()), "--state", state},
                                       .environment = own_environment(),
                                       .log_file = state + "/server.log"}));
     std::optional<Reaped> ended;

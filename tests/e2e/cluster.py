@@ -14,6 +14,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 HOLDFAST = os.environ.get("HOLDFAST", os.path.join(HERE, "../../build/release/holdfast"))
 PYTHON = os.environ.get("HOLDFAST_TEST_PYTHON", "/usr/bin/python3")
 TRAIN = os.path.join(HERE, "train.py")
+ZOO = os.path.join(HERE, "zoo.py")
+ENDED = ("succeeded", "failed", "stopped")
 
 
 def wait_for(condition, what, deadline_s=60):
@@ -93,6 +95,36 @@ class Cluster:
             live = max([rank["step"] for rank in job["ranks"]] or [0])
             return job if live >= step and (attempt is None or current >= attempt) else None
         return wait_for(there, "job %s at step %d" % (name, step), deadline_s)
+
+    def end_job(self, name):
+        """For the end of a test that does not wait for the job's."""
+        self.call("job", "stop", name)
+        self.wait_job(name, ENDED, 30)
+
+    def incidents_of(self, name):
+        job = self.job(name)["id"]
+        return [incident for incident in self.incidents() if incident["job"] == job]
+
+    def processes(self, *marks):
+        """{pid: command line} of the processes of this cluster that were started with all of these in
+        their environment."""
+        with open(os.path.join(self.state, "cluster.json")) as file:
+            wanted = {("HOLDFAST_CLUSTER=" + json.load(file)["uuid"]).encode()}
+        wanted.update(mark.encode() for mark in marks)
+        found = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/environ" % pid, "rb") as file:
+                    if wanted <= set(file.read().split(b"\0")):
+                        with open("/proc/%s/cmdline" % pid, "rb") as line:
+                            found[int(pid)] = line.read().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                pass
+        return found
+
+    def assert_nothing_left(self, *marks):
+        left = wait_for(lambda: None if self.processes(*marks) else [True], "no process is left", 10)
+        assert left, self.processes(*marks)
 
     def log(self, name, rank=0, attempt=None):
         more = ["--attempt", "a%d" % attempt] if attempt else []
