@@ -107,6 +107,8 @@ def _report(kind, value, trace):
             if earlier and kind.__name__ in _LAUNCHERS:
                 record.update(type=earlier["type"], message=earlier["message"],
                               traceback=earlier["traceback"] + "\n" + record["traceback"])
+            elif kind.__name__ in _LAUNCHERS:  # it ends with the worker's own last words
+                record["message"] = record["message"].strip().rpartition("\n")[2]
             elif earlier:
                 record["earlier"] = earlier
         mine = "%s.%d" % (path, os.getpid())

@@ -158,6 +158,9 @@ class Cluster:
                 pass
         return pids
 
+    def live_agents(self):
+        return {node for node, pid in self.agent_pids().items() if pid in self.processes()}
+
     def signal(self, node, number):
         """To a node's agent, if that process is still the agent."""
         pid = self.agent_pids().get(node)
