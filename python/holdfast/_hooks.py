@@ -1,5 +1,5 @@
 """What a rank gets without changing its program: stacks on a signal, its fatal exception as a file,
-its optimizer steps counted.
+its optimizer steps counted, a rendezvous without torch's pause of a second.
 
 install() runs once per process, from `sitecustomize` (cold start) or in the warm child. It imports
 neither torch nor anything that a short-lived helper process would pay for.
@@ -15,6 +15,8 @@ import os
 import sys
 
 _OPTIMIZER = "torch.optim.optimizer"
+_RENDEZVOUS = "torch.distributed.rendezvous"
+_RETRY_FIRST_S, _RETRY_MOST_S = 0.002, 0.25
 _OTHERS_BEFORE_TAKEOVER = 64
 _MESSAGE_MAX, _TRACEBACK_MAX = 4000, 16000  # characters: the agent reads small files only
 _LAUNCHERS = ("ChildFailedError", "ProcessRaisedException", "ProcessExitedException")
@@ -32,7 +34,7 @@ def install():
     _installed = True
     for key in ("HOLDFAST_ERROR_FILE", "HOLDFAST_PROGRESS_PAGE", "RANK"):
         started_with[key] = os.environ.get(key)
-    for part in (_install_stacks, _install_errors, _install_steps):
+    for part in (_install_stacks, _install_errors, _install_steps, _install_rendezvous):
         try:
             part()
         except Exception as error:
@@ -245,15 +247,55 @@ class _AfterImport:
                 try:
                     self._then(module)
                 except Exception as error:
-                    _say("steps are not counted: %r" % (error,))
+                    _say("%s failed: %r" % (self._then.__name__, error))
 
             loader.exec_module = exec_module
         return spec
 
 
-def _install_steps():
-    module = sys.modules.get(_OPTIMIZER)
+def _after_import(name, then):
+    module = sys.modules.get(name)
     if module is not None:
-        _hook_optimizers(module)
+        then(module)
     else:
-        sys.meta_path.insert(0, _AfterImport(_OPTIMIZER, _hook_optimizers))
+        sys.meta_path.insert(0, _AfterImport(name, then))
+
+
+def _install_steps():
+    _after_import(_OPTIMIZER, _hook_optimizers)
+
+
+# The rendezvous.
+
+def _install_rendezvous():
+    _after_import(_RENDEZVOUS, _hook_rendezvous)
+
+
+def _hook_rendezvous(module):
+    """`module`: torch.distributed.rendezvous. A rank that comes before rank 0 listens finds nobody, and
+    TCPStore then sleeps for a second: more than the rest of a warm restart takes."""
+    real = module.TCPStore
+
+    class TCPStore(real):
+        def __init__(self, *args, **kwargs):
+            _await_store(*args, **kwargs)
+            super().__init__(*args, **kwargs)
+
+    module.TCPStore = TCPStore
+
+
+def _await_store(host_name, port, world_size=None, is_master=False, timeout=None, *args, **kwargs):
+    """Until somebody listens there, or torch's own time is over: what to say then is torch's business."""
+    if is_master:
+        return
+    import socket
+    import time
+    end = time.monotonic() + (60 if timeout is None else timeout.total_seconds())
+    pause = _RETRY_FIRST_S
+    while time.monotonic() < end:
+        try:
+            socket.create_connection((host_name, port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(pause)
+            pause = min(pause * 1.5, _RETRY_MOST_S)  # thousands of ranks knock at one door

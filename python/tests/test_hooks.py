@@ -1,10 +1,14 @@
 """The hooks as a cold rank gets them (through sitecustomize), and the page that they write."""
+import datetime
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
+import types
 import unittest
+from unittest import mock
 
 import support
 from holdfast import _hooks, page
@@ -218,6 +222,39 @@ class HookTest(support.Folder):
         self.assertEqual(seen["steps"], 1)
         self.run_cold("import os\nos.environ.clear()\n1/0\n")
         self.assertEqual(self.error()["type"], "ZeroDivisionError")
+
+    def test_a_rank_asks_for_the_store_when_rank_zero_listens(self):
+        seen = []
+
+        class Store:
+            def __init__(self, *args, **kwargs):
+                seen.append("store")
+
+        def connect(address, timeout):
+            seen.append("refused" if len(seen) < 2 else "there")
+            if seen[-1] == "refused":
+                raise ConnectionRefusedError
+            return socket.socket()
+
+        module = types.SimpleNamespace(TCPStore=Store)
+        _hooks._hook_rendezvous(module)
+        with mock.patch("socket.create_connection", connect):
+            module.TCPStore("localhost", 1, 2, True)
+            self.assertEqual(seen, ["store"])
+            del seen[:]
+            module.TCPStore("localhost", 1, 2, is_master=False)
+            self.assertEqual(seen, ["refused", "refused", "there", "store"])
+            del seen[:]
+            module.TCPStore("localhost", 1, 2, timeout=datetime.timedelta(0))
+            self.assertEqual(seen, ["store"])  # whose own error is the one to be seen
+
+    @support.needs_torch
+    def test_torch_itself_goes_through_it(self):
+        text = ("import os, sys, torch.distributed as d\n"
+                "os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT='0', RANK='0', WORLD_SIZE='1')\n"
+                "d.init_process_group('gloo')\n"
+                "print(sys.modules['torch.distributed.rendezvous'].TCPStore.__module__)\n")
+        self.assertEqual(self.run_cold(text), (0, "holdfast._hooks\n"))
 
     def test_stacks_of_all_threads_on_a_signal(self):
         status, output = self.run_cold(

@@ -53,8 +53,7 @@ class RankLauncher {
   void warm_up(JobId job, const JobSpec& spec);
   void cool_down(JobId job);
   void start(const server_message::StartRanks& start, std::uint32_t local_rank);
-  // To every process of each rank of the attempt. One that is not started yet ends without being
-  // so.
+  // To every process of each rank of the attempt; one that is not started yet never is.
   void kill(JobId job, Attempt attempt, int signal);
   void kill_all(int signal);
   // Everything that lives here, warm parents too: for chaos.

@@ -150,12 +150,16 @@ std::string evidence_lines(const json& verdict, std::int64_t from_ns) {
   return out;
 }
 
+std::string steps_lost_text(const json& incident) {
+  const std::int64_t steps = whole_at(incident, "steps_lost");
+  return fmt::format("{} step{}", steps, steps == 1 ? "" : "s");
+}
+
 std::string lost_text(const json& incident) {
   if (!has(incident, "steps_lost"))
     return fmt::format("not known (step {} was reached)", whole_at(incident, "step_reached"));
-  return fmt::format("{} steps (step {} was reached, {} restored)",
-                     whole_at(incident, "steps_lost"), whole_at(incident, "step_reached"),
-                     whole_or_dash(incident, "restored_step"));
+  return fmt::format("{} (step {} was reached, {} restored)", steps_lost_text(incident),
+                     whole_at(incident, "step_reached"), whole_or_dash(incident, "restored_step"));
 }
 
 std::string incident_headline(const json& incident, const Clocks& clocks, const Paint& paint) {
@@ -238,13 +242,16 @@ void add_incident_lines(const json& incident, const Paint& paint, std::vector<st
   if (incident.is_null()) return;
   const auto phases = phases_of(incident);
   std::string line = paint(Ink::kBold, text_at(incident, "id")) + " " + state_text(incident, paint);
-  for (const PhaseTime& phase : phases)
-    line += fmt::format("  {} {}", phase.name,
-                        paint(Ink::kCyan, offset_text(phase.at_ns, phases.front().at_ns)));
-  if (has(incident, "steps_lost"))
-    line += fmt::format("  {} steps lost", whole_at(incident, "steps_lost"));
+  if (phases.size() > 1 && phases.back().name == word_of(Phase::kFirstStep))
+    line += " in " + duration_text({phases.back().at_ns - phases.front().at_ns});
+  if (has(incident, "steps_lost")) line += ", " + steps_lost_text(incident) + " lost";
+  std::string parts;
+  for (std::size_t i = 1; i < phases.size(); ++i)
+    parts += fmt::format("  {} {}", phases[i].name,
+                         paint(Ink::kCyan, duration_text({phases[i].at_ns - phases[i - 1].at_ns})));
   lines.emplace_back();
   lines.push_back(line);
+  if (!parts.empty()) lines.push_back(" " + parts);
   if (const std::string verdict = verdict_line(last_verdict(incident)); !verdict.empty())
     lines.push_back("   " + verdict);
 }

@@ -230,8 +230,8 @@ TEST_F(ViewsTest, LiveView) {
             "    2  n5       1  running  1499     12.3       -\n"
             "spares  n3 healthy\n"
             "\n"
-            "i1 recovered  noticed +0.000 s  drained +0.120 s  decided +0.122 s  started +1.022 s"
-            "  restored +3.122 s  first_step +3.422 s  34 steps lost\n"
+            "i1 recovered in 3.4 s, 34 steps lost\n"
+            "   drained 120 ms  decided 2 ms  started 900 ms  restored 2.1 s  first_step 300 ms\n"
             "   host, replace_node (confidence high): Node n2 went silent.\n"
             "\n"
             "      12.0 s ago  node n2 is silent\n");

@@ -52,11 +52,11 @@ class World {
     bool alive = false;
     bool gone = false;  // its machine has ended, or will not come
     bool frozen = false;
-    bool hurt = false;  // was frozen or had a stuck rank: a reason to give it up
-    std::vector<Action> backlog;            // what waits for the thaw
-    std::uint64_t stream = 0;               // 0: not connected
-    std::uint64_t heartbeat = 0;            // the newest timer
-    Instant last_to_server, last_to_agent;  // streams keep their order
+    bool hurt = false;            // was frozen or had a stuck rank: a reason to give it up
+    std::vector<Action> backlog;  // what waits for the thaw
+    std::uint64_t stream = 0;     // 0: not connected
+    std::uint64_t heartbeat = 0;  // the newest timer
+    Instant last_to_server, last_to_agent;                 // streams keep their order
     std::map<RankKey, server_message::StartRanks> unborn;  // asked for, still importing
     std::map<RankKey, Rank> ranks;
   };
