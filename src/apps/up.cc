@@ -86,6 +86,8 @@ Result<void> check_same(const UpRequest& request, const ServerConfig& config) {
                      std::to_string(has) + ", not " + std::to_string(asked) +
                      "; leave the option out to use it, or give another --state"};
   };
+  if (request.api_port != 0 && request.api_port != config.api_port)
+    return differs("port", config.api_port, request.api_port);
   if (!request.spec_given) return {};
   if (request.spec.nodes != config.spec.nodes)
     return differs("nodes", config.spec.nodes, request.spec.nodes);
@@ -107,8 +109,9 @@ Result<void> prepare_state(const UpRequest& request) {
     HF_TRY(const ServerConfig config, read_server_config(request.state));
     return check_same(request, config);
   }
-  HF_TRY_VOID(claim_folder(request.state));
   ServerConfig config;
+  if (request.api_port != 0) HF_TRY_VOID(check_port(config.host, request.api_port));
+  HF_TRY_VOID(claim_folder(request.state));
   config.uuid = new_uuid();
   config.spec = request.spec;
   const auto hint = static_cast<std::uint16_t>(kPortFirst + (::getpid() * 13) % 5000);

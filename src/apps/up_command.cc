@@ -91,8 +91,8 @@ Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, boo
         say(std::to_string(shown) + " of " + std::to_string(members.all) + " nodes are up");
       }
       if (members.all > 0 && members.ready == members.all) return *status;
-    } else if (status.error().code != Errc::kUnavailable) {
-      return status.error();
+    } else if (status.error().code != Errc::kUnavailable && keeper == 0) {
+      return status.error();  // else it is somebody else's answer: our server will say so and end
     }
     for (const Reaped& ended : reap())
       if (ended.pid == keeper) return why_not_up(state);

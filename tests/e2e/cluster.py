@@ -68,12 +68,13 @@ class Cluster:
         return json.loads(self.cli(*arguments, "--json"))
 
     def submit(self, name, *arguments, script=TRAIN, nodes=4, nodes_min=None, checkpoint=True,
-               command=None, **spec):
+               checkpoint_folder=None, command=None, **spec):
         job = {"name": name, "nodes": {"min": nodes_min or nodes, "max": nodes},
                "command": command or [PYTHON, script] + [str(a) for a in arguments],
                "working_folder": self.folder}
         if checkpoint:
-            job["checkpoint"] = {"folder": os.path.join(self.folder, name + "-checkpoints")}
+            job["checkpoint"] = {
+                "folder": checkpoint_folder or os.path.join(self.folder, name + "-checkpoints")}
         job.update(spec)
         path = os.path.join(self.folder, name + ".yaml")
         with open(path, "w") as file:
@@ -157,6 +158,40 @@ class Cluster:
             except (OSError, ValueError, IndexError):
                 pass
         return pids
+
+    def servers(self):
+        """{pid: "server" or "keeper"} of this cluster."""
+        found = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/cmdline" % pid, "rb") as file:
+                    words = file.read().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if words[1:2] == ["server"] and self.state in words:
+                found[int(pid)] = "keeper" if "--keep" in words else "server"
+        return found
+
+    def roles(self):
+        """{role: [pid]} of all processes of this cluster: server, keeper, agent, warm, rank (what an
+        agent has started or adopted) and helper (what those have)."""
+        found = {}
+        for pid, role in self.servers().items():
+            found.setdefault(role, []).append(pid)
+        members = self.processes()
+        agents = {pid for pid, line in members.items() if " agent --server " in line}
+        for pid, line in members.items():
+            try:
+                with open("/proc/%d/stat" % pid) as file:
+                    parent, _, session = map(int, file.read().rpartition(")")[2].split()[1:4])
+                with open("/proc/%d/status" % pid) as file:
+                    ignores_interrupts = "SigIgn:\t0000000000001002" in file.read()
+            except OSError:
+                continue
+            role = ("agent" if pid in agents else "helper" if parent not in agents else
+                    "warm" if "holdfast.warm" in line and session == pid and ignores_interrupts else "rank")
+            found.setdefault(role, []).append(pid)
+        return found
 
     def live_agents(self):
         return {node for node, pid in self.agent_pids().items() if pid in self.processes()}
