@@ -1,5 +1,6 @@
 """Bad input of every kind: the exit code and the error code say what to do, the text names the field,
 its value and the remedy, and nothing has changed."""
+import hmac
 import json
 import os
 import shutil
@@ -245,6 +246,17 @@ class Folders(InputTest):
             self.assertIn("HF4001", done.stderr)
         self.assertEqual({n: v["state"] for n, v in c.nodes().items()},
                          {n: v["state"] for n, v in before.items()})
+
+    def expired_token(self, c):
+        """As the cluster itself would have made it in 2023 (io/join_token.h)."""
+        def mac(key, text):
+            return hmac.new(key, text.encode(), "sha256")
+        key = subprocess.run(["openssl", "pkey", "-in", os.path.join(c.state, "ca/ca.key"), "-outform",
+                              "DER"], stdout=subprocess.PIPE, check=True).stdout
+        with open(os.path.join(c.state, "cluster.json")) as file:
+            uuid = json.load(file)["uuid"]
+        proof = mac(mac(key, "holdfast join token").digest(), uuid + "/n1.1700000000")
+        return "n1.1700000000." + proof.hexdigest()[:32]
 
     def test_a_truncated_manifest(self):
         c = self.cluster
