@@ -1,0 +1,31 @@
+#pragma once
+
+// What a simulated run looks like on a terminal and in JSON. Pure.
+
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "apps/terminal.h"
+#include "sim/outcome.h"
+#include "sim/scenario.h"
+
+namespace holdfast {
+
+// One object: goodput, digest, events, wall_s, cpu_s, simulated_s, decided_s, violations (their
+// number; "violated" has them) and more.
+[[nodiscard]] nlohmann::json outcome_json(const sim::Outcome& outcome);
+
+// A screen for a person: goodput, where the time went, recoveries, what did not hold.
+[[nodiscard]] std::string outcome_text(const sim::Scenario& scenario, const sim::Outcome& outcome,
+                                       const Paint& paint);
+
+// "[#####.....] 52 %": `share` is cut to 0..1.
+[[nodiscard]] std::string progress_bar(double share, std::size_t columns);
+
+// Value at a percentile of times that need not be sorted; zero: there are none.
+[[nodiscard]] Duration time_percentile(std::vector<Duration> times, std::size_t percent);
+// Fault to next step, of the incidents that ended well.
+[[nodiscard]] std::vector<Duration> recovery_times(const sim::Outcome& outcome);
+
+}  // namespace holdfast
