@@ -24,6 +24,7 @@ void add_all(CLI::App& app, const std::vector<std::string>& job_command) {
   add_breaker(app);
   add_chaos(app);
   add_sim(app);
+  add_advise(app);
   add_explain(app);
   add_version(app);
   add_server(app);

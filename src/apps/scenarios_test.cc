@@ -5,6 +5,9 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "sim/expectation.h"
+#include "sim/run.h"
+
 namespace holdfast {
 namespace {
 
@@ -29,6 +32,29 @@ TEST(Scenarios, AFileAndAMisspelling) {
             "HF1003: no scenario `lama3-16k`; did you mean `llama3-16k`?");
   EXPECT_EQ(load_scenario("zzz").error().code, Errc::kNotFound);
   EXPECT_FALSE(load_scenario("/nowhere/at/all.yaml").ok());
+}
+
+// The fault table, and whatever else is small: what each says must come out, from three seeds.
+TEST(Scenarios, EachSmallOneComesOutAsItSays) {
+  int tried = 0;
+  for (const std::string& name : scenario_names()) {
+    const auto scenario = load_scenario(name);
+    ASSERT_TRUE(scenario.ok()) << name;
+    if (scenario->duration > minutes(24 * 60) || scenario->topology.nodes > 300) continue;
+    ++tried;
+    for (const std::uint64_t seed : {1, 7, 42}) {
+      const sim::Outcome outcome = sim::run(*scenario, seed);
+      std::vector<sim::Violation> violations = outcome.violations;
+      for (const sim::Violation& unmet : sim::unmet_expectations(*scenario, outcome))
+        violations.push_back(unmet);
+      for (const sim::Violation& violation : violations)
+        ADD_FAILURE() << "holdfast sim run " << name << " --seed " << seed << ": "
+                      << violation.checker << ": " << violation.text;
+      EXPECT_EQ(sim::sum(outcome.totals), outcome.whole) << name;
+      EXPECT_EQ(sim::run(*scenario, seed).digest, outcome.digest) << name;
+    }
+  }
+  EXPECT_GE(tried, 15);
 }
 
 // Rates in the files are those that their comments say.

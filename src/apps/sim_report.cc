@@ -38,18 +38,10 @@ std::string plural(std::uint64_t n, std::string_view one, std::string_view many)
   return fmt::format("{} {}", n, n == 1 ? one : many);
 }
 
-Duration percentile(std::vector<Duration> sorted, std::size_t percent) {
-  if (sorted.empty()) return {};
-  return sorted[std::min(sorted.size() - 1, sorted.size() * percent / 100)];
-}
-
-std::vector<Duration> sorted_recoveries(const Outcome& outcome) {
-  std::vector<Duration> times;
-  for (const IncidentTrace& incident : outcome.incidents)
-    if (incident.state == IncidentState::kRecovered)
-      times.push_back(recovery_time(incident, outcome.end));
-  std::ranges::sort(times);
-  return times;
+// A job that grows, or was moved by an operator: nothing broke.
+std::string fault_name(const IncidentTrace& incident) {
+  if (!incident.fault.empty()) return incident.fault;
+  return incident.cause == CauseClass::kScheduling ? "(planned)" : "(no fault known)";
 }
 
 std::string tile(std::string_view value, std::string_view label) {
@@ -75,7 +67,7 @@ std::string header(const sim::Scenario& scenario, const Outcome& outcome) {
                          html_escaped(violation.text), html_escaped(violation.repeat));
     out += "</ul></div>\n";
   }
-  const std::vector<Duration> recoveries = sorted_recoveries(outcome);
+  const std::vector<Duration> recoveries = recovery_times(outcome);
   out += "<div class=\"tiles\">\n";
   out += tile(percent_text(goodput_ppm(outcome.totals) / 1e6), "goodput");
   out += tile(fmt::format("{}", outcome.incidents.size()), "incidents");
@@ -196,70 +188,89 @@ std::optional<double> goodput_between(const sim::Sample& before, const sim::Samp
   return goodput_ppm(between) / 1e6;
 }
 
-std::string goodput_over_time(const Outcome& outcome) {
+struct Step {
+  Duration from, to;
+  std::optional<double> goodput;
+};
+
+std::vector<Step> goodput_steps(const Outcome& outcome) {
   const auto& samples = outcome.samples;
-  if (samples.size() < 3 || outcome.simulated().ns <= 0) return "";
-  Frame frame;
-  frame.end = outcome.simulated();
-  double least = 1;
-  // At most 250 steps: more is a blur.
+  // At most 250: more is a blur.
   const std::size_t stride = std::max<std::size_t>(1, samples.size() / 250);
-  std::string edge, area;
-  struct Step {
-    Duration from, to;
-    std::optional<double> goodput;
-  };
   std::vector<Step> steps;
   for (std::size_t i = 0; i + 1 < samples.size(); i += stride) {
     const sim::Sample& after = samples[std::min(i + stride, samples.size() - 1)];
     steps.push_back({samples[i].at - outcome.start, after.at - outcome.start,
                      goodput_between(samples[i], after)});
-    if (steps.back().goodput) least = std::min(least, *steps.back().goodput);
   }
-  frame.low = least > 0.95 ? 0.9 : least > 0.55 ? 0.5 : 0;
-  Svg svg(kWidth, 282, "Goodput over time");
+  return steps;
+}
+
+void goodput_curve(Svg& svg, const Frame& frame, const std::vector<Step>& steps) {
   for (const double tick : round_ticks(frame.low * 100, 100, 5)) {
     svg.line(frame.left, frame.y(tick / 100), frame.right, frame.y(tick / 100), "grid");
     svg.text(frame.left - 8, frame.y(tick / 100) + 4, fmt::format("{:g} %", tick), "tick",
              Svg::Anchor::kEnd);
   }
+  std::string edge, area;
   bool open = false;
   for (const Step& step : steps) {
-    if (!step.goodput) {
-      open = false;
-      continue;
+    if (step.goodput) {
+      const double from = frame.x(step.from), to = frame.x(step.to);
+      const double y = frame.y(std::max(*step.goodput, frame.low));
+      edge += fmt::format("{}{:.1f} {:.1f}H{:.1f}", open ? "L" : "M", from, y, to);
+      area += fmt::format("M{:.1f} {:.1f}V{:.1f}H{:.1f}V{:.1f}Z", from, frame.bottom, y, to,
+                          frame.bottom);
     }
-    const double y = frame.y(std::max(*step.goodput, frame.low));
-    edge += fmt::format("{}{:.1f} {:.1f}H{:.1f}", open ? "L" : "M", frame.x(step.from), y,
-                        frame.x(step.to));
-    open = true;
-    svg.rect(frame.x(step.from), y, frame.x(step.to) - frame.x(step.from), frame.bottom - y, "area",
-             fmt::format("{} to {}: {}", clock_text(step.from), clock_text(step.to),
-                         percent_text(*step.goodput)));
+    open = step.goodput.has_value();
   }
+  svg.path(area, "area");
   svg.path(edge, "edge");
-  time_axis(svg, frame);
-  // Below it: incidents as ticks, spares as an area.
+  for (const Step& step : steps)
+    if (step.goodput)
+      svg.rect(frame.x(step.from), frame.top, frame.x(step.to) - frame.x(step.from),
+               frame.bottom - frame.top, "hit",
+               fmt::format("{} to {}: {}", clock_text(step.from), clock_text(step.to),
+                           percent_text(*step.goodput)));
+}
+
+// Below the curve, on its axis: incidents as ticks, spares as an area.
+void beside_goodput(Svg& svg, const Frame& frame, const Outcome& outcome, std::uint32_t spares) {
   const double marks = frame.bottom + 30;
-  svg.text(frame.left - 8, marks + 9, "incidents", "tick", Svg::Anchor::kEnd);
+  svg.text(frame.left - 8, marks + 10, "incidents", "tick", Svg::Anchor::kEnd);
   for (const IncidentTrace& incident : outcome.incidents) {
     const double x = frame.x(incident.fault_at - outcome.start);
     svg.line(x, marks, x, marks + 12, "mark");
   }
-  std::uint32_t most = 1;
-  for (const sim::Sample& sample : samples) most = std::max(most, sample.spares_ready);
+  if (spares == 0) return;
+  const auto& samples = outcome.samples;
   const double floor = marks + 50;
-  svg.text(frame.left - 8, floor - 8, "spares", "tick", Svg::Anchor::kEnd);
-  for (std::size_t i = 0; i + 1 < samples.size(); ++i) {
+  svg.text(frame.left - 8, floor - 10, "spares", "tick", Svg::Anchor::kEnd);
+  for (std::size_t i = 0, next = 0; i + 1 < samples.size(); i = next) {
+    for (next = i + 1; next + 1 < samples.size(); ++next)
+      if (samples[next].spares_ready != samples[i].spares_ready) break;
     const double x = frame.x(samples[i].at - outcome.start);
-    const double height = 28.0 * samples[i].spares_ready / most;
-    svg.rect(x, floor - height, frame.x(samples[i + 1].at - outcome.start) - x + 0.3, height,
-             "spares", fmt::format("{} of {} spares ready", samples[i].spares_ready, most));
+    const double height = 28.0 * std::min(samples[i].spares_ready, spares) / spares;
+    svg.rect(x, floor - height, frame.x(samples[next].at - outcome.start) - x, height, "spares",
+             fmt::format("{} of {} spares ready", samples[i].spares_ready, spares));
   }
   svg.line(frame.left, floor, frame.right, floor, "axis");
+}
+
+std::string goodput_over_time(const Outcome& outcome, std::uint32_t spares) {
+  if (outcome.samples.size() < 3 || outcome.simulated().ns <= 0) return "";
+  const std::vector<Step> steps = goodput_steps(outcome);
+  double least = 1;
+  for (const Step& step : steps) least = std::min(least, step.goodput.value_or(1));
+  Frame frame;
+  frame.end = outcome.simulated();
+  frame.low = least > 0.95 ? 0.9 : least > 0.55 ? 0.5 : 0;
+  Svg svg(kWidth, spares == 0 ? 246 : 282, "Goodput over time");
+  goodput_curve(svg, frame, steps);
+  time_axis(svg, frame);
+  beside_goodput(svg, frame, outcome, spares);
   return "<h2>Goodput over time</h2>\n<p class=\"note\">Useful time over the time that jobs "
-         "wanted, "
-         "in " +
+         "wanted, in " +
          duration_text(steps.front().to - steps.front().from) +
          " steps. A step in which a fault undid earlier work shows that loss.</p>\n" +
          std::move(svg).done();
@@ -294,7 +305,7 @@ void draw_lane(Svg& svg, const Frame& frame, double y, const Outcome& outcome,
                   word_of(incident.action), incident.summary);
   svg.text(0, y + 12, to_string(incident.id), "dim");
   svg.text(42, y + 12, clock_text(incident.fault_at - outcome.start), "dim");
-  std::string name = incident.fault.empty() ? "(no fault known)" : incident.fault;
+  std::string name = fault_name(incident);
   if (name.size() > 24) name = name.substr(0, 23) + "\u2026";
   svg.text(150, y + 12, name);
   for (const Segment& segment : segments_of(incident)) {
@@ -332,7 +343,7 @@ std::string incident_rows(const Outcome& outcome) {
         "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}{}</td>"
         "<td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>\n",
         to_string(incident.id), clock_text(incident.fault_at - outcome.start),
-        html_escaped(incident.fault), word_of(incident.cause), word_of(incident.action),
+        html_escaped(fault_name(incident)), word_of(incident.cause), word_of(incident.action),
         duration_text(recovery_time(incident, outcome.end)),
         incident.state == IncidentState::kRecovered ? ""
                                                     : ", " + std::string(word_of(incident.state)),
@@ -345,8 +356,7 @@ std::string incident_rows(const Outcome& outcome) {
 std::string by_fault(const Outcome& outcome) {
   std::map<std::string, std::vector<Duration>> times;
   for (const IncidentTrace& incident : outcome.incidents)
-    times[incident.fault.empty() ? "(none known)" : incident.fault].push_back(
-        recovery_time(incident, outcome.end));
+    times[fault_name(incident)].push_back(recovery_time(incident, outcome.end));
   if (times.size() < 2) return "";
   std::vector<std::pair<std::string, std::vector<Duration>>> rows(times.begin(), times.end());
   for (auto& [name, all] : rows) std::ranges::sort(all);
@@ -477,10 +487,24 @@ Duration recovery_time(const IncidentTrace& incident, Instant end) {
   return until - incident.fault_at;
 }
 
+std::vector<Duration> recovery_times(const Outcome& outcome) {
+  std::vector<Duration> times;
+  for (const IncidentTrace& incident : outcome.incidents)
+    if (incident.state == IncidentState::kRecovered && incident.cause != CauseClass::kScheduling)
+      times.push_back(recovery_time(incident, outcome.end));
+  std::ranges::sort(times);
+  return times;
+}
+
+Duration percentile(const std::vector<Duration>& sorted, std::size_t percent) {
+  if (sorted.empty()) return {};
+  return sorted[std::min(sorted.size() - 1, sorted.size() * percent / 100)];
+}
+
 std::string sim_report(const sim::Scenario& scenario, const Outcome& outcome) {
   std::string body = header(scenario, outcome);
   body += where_the_time_went(outcome);
-  body += goodput_over_time(outcome);
+  body += goodput_over_time(outcome, scenario.topology.spares);
   body += incidents(outcome);
   body += job_table(outcome);
   body += fmt::format(

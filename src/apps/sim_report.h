@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "sim/outcome.h"
 #include "sim/scenario.h"
@@ -22,5 +23,9 @@ namespace holdfast {
 
 // From the fault to the first step (to the end of the run while open); what a lane shows.
 [[nodiscard]] Duration recovery_time(const sim::IncidentTrace& incident, Instant end);
+// Of the incidents that a fault began and that ended well; sorted.
+[[nodiscard]] std::vector<Duration> recovery_times(const sim::Outcome& outcome);
+// Zero: there are none.
+[[nodiscard]] Duration percentile(const std::vector<Duration>& sorted, std::size_t percent);
 
 }  // namespace holdfast

@@ -51,7 +51,8 @@ svg .grid { stroke: var(--rule); stroke-width: 1; fill: none; }
 svg .axis { stroke: var(--dim); stroke-width: 1; fill: none; }
 svg .line { stroke: var(--restart); stroke-width: 2; fill: none; stroke-linejoin: round; }
 svg .line2 { stroke: var(--lost_work); stroke-width: 2; fill: none; stroke-dasharray: 6 4; }
-svg .area { fill: var(--useful); fill-opacity: .22; shape-rendering: crispEdges; }
+svg .area { fill: var(--useful); fill-opacity: .22; }
+svg .hit { fill: transparent; }
 svg .wedge { fill: var(--card); }
 svg .edge { stroke: var(--useful); stroke-width: 1.5; fill: none; }
 svg .spares { fill: var(--placement); fill-opacity: .55; shape-rendering: crispEdges; }
@@ -155,9 +156,9 @@ std::string tick_text(Duration at) {
   const std::int64_t ms = at.ms();
   const std::int64_t s = ms / 1000;
   if (ms % 1000 != 0) return fmt::format("{}.{} s", s, ms % 1000 / 100);
-  if (s < 120) return fmt::format("{} s", s);
+  if (s < 60 || (s < 120 && s % 60 != 0)) return fmt::format("{} s", s);
   if (s < 7200) return s % 60 == 0 ? fmt::format("{} min", s / 60) : fmt::format("{} s", s);
-  if (s < 172'800 && s % 86'400 != 0) return fmt::format("{} h", s / 3600);
+  if (s < 172'800) return fmt::format("{} h", s / 3600);
   return s % 86'400 == 0 ? fmt::format("day {}", s / 86'400) : fmt::format("{} h", s / 3600);
 }
 

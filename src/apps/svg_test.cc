@@ -18,7 +18,9 @@ TEST(Svg, TimeTicks) {
   const auto tenths = round_time_ticks(milliseconds(900), 9);
   EXPECT_EQ(tick_text(tenths[3]), "0.3 s");
   EXPECT_EQ(tick_text(seconds(90)), "90 s");
+  EXPECT_EQ(tick_text(minutes(1)), "1 min");
   EXPECT_EQ(tick_text(minutes(15)), "15 min");
+  EXPECT_EQ(tick_text(minutes(24 * 60)), "24 h");
   EXPECT_EQ(tick_text(minutes(360)), "6 h");
   EXPECT_EQ(round_time_ticks(seconds(100ll * 365 * 86'400), 9).size(), 10u);
 }

@@ -270,38 +270,42 @@ std::optional<Shrunk> shrink(std::uint64_t seed) {
   return best;
 }
 
+void SwarmResult::add(Outcome outcome) {
+  ++seeds;
+  events += outcome.events;
+  faults += outcome.faults;
+  incidents += outcome.incidents.size();
+  for (const IncidentTrace& incident : outcome.incidents)
+    if (incident.state == IncidentState::kRecovered) ++recovered;
+  crashes += outcome.server_crashes;
+  replaced += outcome.machines_replaced;
+  breakers += outcome.breaker_opened;
+  for (const JobTrace& job : outcome.jobs) {
+    if (job.state == JobState::kSucceeded)
+      ++jobs_succeeded;
+    else if (job.state == JobState::kFailed)
+      ++jobs_failed;
+    else if (job.state == JobState::kStopped)
+      ++jobs_stopped;
+    else
+      ++jobs_open;
+  }
+  simulated = simulated + outcome.simulated();
+  Digest both;
+  both.add(std::to_string(digest) + " " + std::to_string(outcome.digest));
+  digest = both.value();
+  if (!outcome.violations.empty()) failed.push_back(std::move(outcome));
+}
+
 SwarmResult swarm(std::uint64_t first, std::uint64_t count,
                   const std::function<bool(const Outcome&)>& on_seed) {
   SwarmResult result;
-  Digest digest;
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     Outcome outcome = run_seed(seed);
-    ++result.seeds;
-    result.events += outcome.events;
-    result.faults += outcome.faults;
-    result.incidents += outcome.incidents.size();
-    for (const IncidentTrace& incident : outcome.incidents)
-      if (incident.state == IncidentState::kRecovered) ++result.recovered;
-    result.crashes += outcome.server_crashes;
-    result.replaced += outcome.machines_replaced;
-    result.breakers += outcome.breaker_opened;
-    for (const JobTrace& job : outcome.jobs) {
-      if (job.state == JobState::kSucceeded)
-        ++result.jobs_succeeded;
-      else if (job.state == JobState::kFailed)
-        ++result.jobs_failed;
-      else if (job.state == JobState::kStopped)
-        ++result.jobs_stopped;
-      else
-        ++result.jobs_open;
-    }
-    result.simulated = result.simulated + outcome.simulated();
-    digest.add(std::to_string(outcome.digest));
     const bool goes_on = !on_seed || on_seed(outcome);
-    if (!outcome.violations.empty()) result.failed.push_back(std::move(outcome));
+    result.add(std::move(outcome));
     if (!goes_on) break;
   }
-  result.digest = digest.value();
   return result;
 }
 

@@ -40,8 +40,11 @@ struct SwarmResult {
                 replaced = 0, breakers = 0;
   std::uint64_t jobs_succeeded = 0, jobs_failed = 0, jobs_stopped = 0, jobs_open = 0;
   Duration simulated;
-  std::uint64_t digest = 0;  // of all outcomes
+  std::uint64_t digest = 0;  // of all outcomes, in the order of their seeds
   std::vector<Outcome> failed;
+
+  // REQUIRES: in the order of the seeds.
+  void add(Outcome outcome);
 };
 // `on_seed` is called after each one; false: enough.
 [[nodiscard]] SwarmResult swarm(std::uint64_t first, std::uint64_t count,

@@ -196,8 +196,10 @@ void World::inflict(Machine& here, const std::string& name, Extent extent,
                     const Manifestation& shows) {
   const bool known = std::any_of(here.recurring.begin(), here.recurring.end(),
                                  [&](const auto& one) { return one.first == &shows; });
-  if (shows.recurs_after && shows.cause != CauseClass::kApplication && !known)
+  if (shows.recurs_after && shows.cause != CauseClass::kApplication && !known) {
     here.recurring.emplace_back(&shows, name);
+    checkers_.hurt(here.id);  // it ends ranks until it is replaced
+  }
   if (!here.ranks.empty()) {
     const std::size_t index = here.prng.below(here.ranks.size());
     return inflict_on_rank(here, index, name, extent == Extent::kNode, shows);

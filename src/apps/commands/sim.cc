@@ -1,19 +1,21 @@
 // `holdfast sim ...`: the control plane in a simulated world.
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include <fmt/format.h>
 
 #include "apps/commands/commands.h"
 #include "apps/commands/sim_views.h"
+#include "apps/commands/swarm.h"
+#include "apps/commands/timed_run.h"
 #include "apps/scenarios.h"
 #include "apps/sim_report.h"
 #include "apps/terminal.h"
-#include "io/clock.h"
 #include "io/files.h"
 #include "sim/expectation.h"
-#include "sim/run.h"
 
 namespace holdfast {
 namespace {
@@ -27,58 +29,9 @@ struct RunArguments {
   std::string report;
 };
 
-// What is done of a long run, drawn in place; nothing where nobody watches.
-class Progress {
- public:
-  Progress(std::string what, bool wanted)
-      : what_(std::move(what)), began_(monotonic_ns()), screen_(standard_output()) {
-    if (wanted && screen_.is_terminal) area_.emplace(screen_);
-  }
-  ~Progress() {
-    if (area_) area_->draw({});
-  }
-
-  void show(double share, const std::string& more) {
-    const Duration since{monotonic_ns() - began_};
-    if (!area_ || since - drawn_ < milliseconds(100)) return;
-    drawn_ = since;
-    std::string line = fmt::format("{}  {}  {}", what_, progress_bar(share, 30), more);
-    if (share > 0.02)
-      line +=
-          fmt::format(", about {} to go", duration_text(Duration{static_cast<std::int64_t>(
-                                              static_cast<double>(since.ns) * (1 / share - 1))}));
-    area_->draw({line});
-  }
-
-  [[nodiscard]] Duration since() const { return {monotonic_ns() - began_}; }
-
- private:
-  std::string what_;
-  std::int64_t began_;
-  Duration drawn_;
-  Screen screen_;
-  std::optional<LiveArea> area_;
-};
-
-sim::Outcome timed_run(const sim::Scenario& scenario, std::uint64_t seed, bool watched) {
-  Progress progress(scenario.name, watched);
-  sim::RunOptions options;
-  options.on_progress = [&](Duration simulated) {
-    const double speed = simulated.s() / std::max(progress.since().s(), 1e-3);
-    progress.show(
-        simulated.s() / scenario.duration.s(),
-        fmt::format("{} simulated, {} x real time", duration_text(simulated), number_text(speed)));
-  };
-  const Duration cpu = process_cpu_time();
-  sim::Outcome outcome = sim::run(scenario, seed, options);
-  outcome.wall = progress.since();
-  outcome.cpu = process_cpu_time() - cpu;
-  return outcome;
-}
-
 Result<int> run(const RunArguments& arguments) {
   HF_TRY(const sim::Scenario scenario, load_scenario(arguments.scenario));
-  sim::Outcome outcome = timed_run(scenario, arguments.seed, !arguments.json);
+  sim::Outcome outcome = timed_run(scenario, arguments.seed, scenario.name, !arguments.json);
   for (sim::Violation& unmet : sim::unmet_expectations(scenario, outcome))
     outcome.violations.push_back(std::move(unmet));
   for (sim::Violation& violation : outcome.violations)
@@ -94,6 +47,105 @@ Result<int> run(const RunArguments& arguments) {
     if (!arguments.report.empty()) print("report: " + arguments.report + "\n");
   }
   return outcome.violations.empty() ? 0 : kExitJobFailed;
+}
+
+struct SwarmArguments {
+  std::uint64_t seeds = 500;
+  std::uint64_t first = 1;
+  unsigned threads = 0;
+  bool json = false;
+};
+
+std::string failure_text(const sim::Outcome& outcome, const Paint& paint) {
+  const sim::Violation& violation = outcome.violations.front();
+  return fmt::format("{} {}: {} at {}: {}\n  {}\n", paint(Ink::kRed, "seed"), outcome.seed,
+                     violation.checker, duration_text(violation.at - outcome.start), violation.text,
+                     violation.repeat);
+}
+
+std::string shrunk_text(const sim::Shrunk& shrunk) {
+  std::string out =
+      fmt::format("the same with the least that is needed for it ({} runs):\n", shrunk.runs);
+  for (const std::string& fault : shrunk.faults) out += "  " + fault + "\n";
+  return out;
+}
+
+json swarm_json(const sim::SwarmResult& result, Duration wall) {
+  json violated = json::array();
+  for (const sim::Outcome& outcome : result.failed)
+    for (const sim::Violation& violation : outcome.violations)
+      violated.push_back({{"seed", outcome.seed},
+                          {"checker", violation.checker},
+                          {"text", violation.text},
+                          {"repeat", violation.repeat}});
+  return {{"seeds", result.seeds},
+          {"violations", violated.size()},
+          {"violated", violated},
+          {"seeds_failed", result.failed.size()},
+          {"events", result.events},
+          {"faults", result.faults},
+          {"incidents", result.incidents},
+          {"recovered", result.recovered},
+          {"server_crashes", result.crashes},
+          {"machines_replaced", result.replaced},
+          {"breaker_opened", result.breakers},
+          {"jobs",
+           {{"succeeded", result.jobs_succeeded},
+            {"failed", result.jobs_failed},
+            {"stopped", result.jobs_stopped},
+            {"open", result.jobs_open}}},
+          {"simulated_s", result.simulated.s()},
+          {"digest", fmt::format("{:016x}", result.digest)},
+          {"wall_s", wall.s()}};
+}
+
+std::string swarm_text(const sim::SwarmResult& result, Duration wall, const Paint& paint) {
+  std::string out = fmt::format(
+      "{} seeds in {}: {} simulated, {} events, {} faults, {} deaths of the control plane\n"
+      "{} incidents, {} recovered; {} machines replaced; the breaker opened {} times\n"
+      "jobs: {} succeeded, {} failed, {} stopped, {} still there; digest {:016x}\n",
+      result.seeds, duration_text(wall), duration_text(result.simulated),
+      number_text(static_cast<double>(result.events)), result.faults, result.crashes,
+      result.incidents, result.recovered, result.replaced, result.breakers, result.jobs_succeeded,
+      result.jobs_failed, result.jobs_stopped, result.jobs_open, result.digest);
+  return out +
+         (result.failed.empty()
+              ? paint(Ink::kGreen, "every property held in every seed")
+              : paint(Ink::kRed,
+                      fmt::format("{} of {} seeds failed", result.failed.size(), result.seeds))) +
+         "\n";
+}
+
+Result<int> swarm(const SwarmArguments& arguments) {
+  if (arguments.seeds == 0)
+    return Error{Errc::kInvalidField, "--seeds: 0 is not allowed; give at least 1"};
+  const Paint paint = standard_output().paint;
+  const unsigned threads = arguments.threads != 0
+                               ? arguments.threads
+                               : std::max(std::thread::hardware_concurrency(), 1u);
+  sim::SwarmResult result;
+  Duration wall;
+  {
+    Progress progress("swarm", !arguments.json);
+    std::uint64_t done = 0, failed = 0;
+    result = swarm_on_threads(
+        arguments.first, arguments.seeds, threads, [&](const sim::Outcome& outcome) {
+          failed += outcome.violations.empty() ? 0 : 1;
+          progress.show(static_cast<double>(++done) / static_cast<double>(arguments.seeds),
+                        fmt::format("{} seeds, {} failed", done, failed));
+          return true;
+        });
+    wall = progress.since();
+  }
+  if (arguments.json) {
+    print(swarm_json(result, wall).dump() + "\n");
+  } else {
+    for (const sim::Outcome& outcome : result.failed) print(failure_text(outcome, paint));
+    if (!result.failed.empty())
+      if (const auto shrunk = sim::shrink(result.failed.front().seed)) print(shrunk_text(*shrunk));
+    print(swarm_text(result, wall, paint));
+  }
+  return result.failed.empty() ? 0 : kExitJobFailed;
 }
 
 Result<int> list(bool as_json) {
@@ -132,6 +184,24 @@ void add_run_command(CLI::App& group) {
   command->callback([arguments] { finish([&] { return run(*arguments); }); });
 }
 
+void add_swarm_command(CLI::App& group) {
+  auto arguments = std::make_shared<SwarmArguments>();
+  CLI::App* command =
+      group.add_subcommand("swarm", "Many small worlds with every kind of fault, all checkers on");
+  command->add_option("--seeds", arguments->seeds, "How many")->capture_default_str();
+  command->add_option("--first", arguments->first, "The first one")->capture_default_str();
+  command->add_option("--threads", arguments->threads, "Default: one per core")
+      ->check(CLI::Range(1, 1024));
+  add_json_option(*command, arguments->json);
+  command->footer(
+      "A seed that fails prints the line that repeats it.\n\n"
+      "Examples:\n"
+      "  holdfast sim swarm --seeds 500\n"
+      "  holdfast sim swarm --first 1234 --seeds 1\n\n"
+      "Exit code 1: a property did not hold in some seed.");
+  command->callback([arguments] { finish([&] { return swarm(*arguments); }); });
+}
+
 void add_list_command(CLI::App& group) {
   auto as_json = std::make_shared<bool>(false);
   CLI::App* command = group.add_subcommand("list", "The scenarios that this program brings");
@@ -149,8 +219,10 @@ void add_sim(CLI::App& app) {
   group->footer(
       "Examples:\n"
       "  holdfast sim list\n"
-      "  holdfast sim run llama3-16k --seed 7 --report llama3.html");
+      "  holdfast sim run llama3-16k --seed 7 --report llama3.html\n"
+      "  holdfast sim swarm --seeds 500");
   add_run_command(*group);
+  add_swarm_command(*group);
   add_list_command(*group);
 }
 

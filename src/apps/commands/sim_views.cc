@@ -43,20 +43,6 @@ std::string where_the_time_went(const sim::Totals& totals, const Paint& paint) {
 
 }  // namespace
 
-std::vector<Duration> recovery_times(const sim::Outcome& outcome) {
-  std::vector<Duration> times;
-  for (const sim::IncidentTrace& incident : outcome.incidents)
-    if (incident.state == IncidentState::kRecovered)
-      times.push_back(recovery_time(incident, outcome.end));
-  return times;
-}
-
-Duration time_percentile(std::vector<Duration> times, std::size_t percent) {
-  if (times.empty()) return {};
-  std::ranges::sort(times);
-  return times[std::min(times.size() - 1, times.size() * percent / 100)];
-}
-
 json outcome_json(const sim::Outcome& outcome) {
   const double simulated_s = outcome.simulated().s();
   json hours = json::object();
@@ -84,8 +70,8 @@ json outcome_json(const sim::Outcome& outcome) {
               {"events", outcome.events},
               {"faults", outcome.faults},
               {"incidents", outcome.incidents.size()},
-              {"recovery_p50_s", time_percentile(recoveries, 50).s()},
-              {"recovery_p99_s", time_percentile(recoveries, 99).s()},
+              {"recovery_p50_s", percentile(recoveries, 50).s()},
+              {"recovery_p99_s", percentile(recoveries, 99).s()},
               {"machines_replaced", outcome.machines_replaced},
               {"breaker_opened", outcome.breaker_opened},
               {"server_crashes", outcome.server_crashes},
@@ -116,8 +102,8 @@ std::string outcome_text(const sim::Scenario& scenario, const sim::Outcome& outc
   out += fmt::format("incidents  {}", outcome.incidents.size());
   if (!recoveries.empty())
     out += fmt::format(", to the next step: median {}, P99 {}",
-                       duration_text(time_percentile(recoveries, 50)),
-                       duration_text(time_percentile(recoveries, 99)));
+                       duration_text(percentile(recoveries, 50)),
+                       duration_text(percentile(recoveries, 99)));
   if (open > 0) out += fmt::format(", {} open at the end", open);
   out += fmt::format("\nmachines   {} replaced\n", outcome.machines_replaced);
   if (const auto decided = outcome.decided(); decided && outcome.simulated() < minutes(24 * 60))

@@ -23,9 +23,4 @@ namespace holdfast {
 // "[#####.....] 52 %": `share` is cut to 0..1.
 [[nodiscard]] std::string progress_bar(double share, std::size_t columns);
 
-// Value at a percentile of times that need not be sorted; zero: there are none.
-[[nodiscard]] Duration time_percentile(std::vector<Duration> times, std::size_t percent);
-// Fault to next step, of the incidents that ended well.
-[[nodiscard]] std::vector<Duration> recovery_times(const sim::Outcome& outcome);
-
 }  // namespace holdfast
