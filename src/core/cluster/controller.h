@@ -24,7 +24,7 @@ inline constexpr Duration kStartTimeout =
 inline constexpr Duration kQuietTime =
     seconds(5);  // a job that makes no steps has recovered when it ran this long
 inline constexpr Duration kFirstStepTimeout =
-    minutes(15);  // of a job that has made steps before: compiling again, at the longest
+    minutes(15);  // of a job that has made steps before, whatever its ProgressMonitor has learnt
 inline constexpr Duration kStopGrace = seconds(5);
 inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
 
