@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 #include "core/diagnose/kernel_log.h"
 #include "core/diagnose/verdict.h"
@@ -65,8 +66,10 @@ void AgentMachine::on(const agent_event::Received& received) {
 }
 
 void AgentMachine::on_message(const server_message::Welcome& welcome) {
-  for (auto& [job, run] : runs_)
+  for (auto& [job, run] : runs_) {
+    run.has_news = true;
     for (Rank& rank : run.ranks) rank.sent = false;
+  }
   for (const Fault& fault : condemning_faults_) send(agent_message::FaultSeen{fault});
   out_->push_back(agent_effect::ArmHeartbeat{welcome.heartbeat_interval});
   heartbeat();
@@ -206,6 +209,7 @@ void AgentMachine::on(const agent_event::PageRead& read) {
   const bool milestone = is_milestone(rank->progress, read.progress);
   rank->progress = read.progress;
   rank->sent = false;
+  run->has_news = true;
   if (milestone) heartbeat();
 }
 
@@ -234,7 +238,9 @@ void AgentMachine::heartbeat() {
     if (run.drained()) continue;
     message.job = job;
     message.attempt = run.start.attempt;
+    if (!std::exchange(run.has_news, false)) continue;
     for (Rank& rank : run.ranks) {
+      if (rank.state == Rank::State::kAsked) run.has_news = true;  // once it runs
       if (rank.sent || rank.state != Rank::State::kRunning) continue;
       rank.sent = true;
       message.progress.push_back(rank.progress);

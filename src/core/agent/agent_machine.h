@@ -128,6 +128,7 @@ class AgentMachine {
     server_message::StartRanks start;
     std::vector<Rank> ranks;  // by local rank
     std::uint32_t ended = 0;  // ranks
+    bool has_news = true;     // some rank's progress is not sent
     std::vector<RankExit> exits;
     bool stopping = false;
     Attempt stop_up_to;  // what the answer to StopRanks must name: this attempt or a later one
