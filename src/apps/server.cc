@@ -110,7 +110,7 @@ Result<void> Server::open() {
           .environment = agent_environment()},
       [this](NodeId node) { return make_token(node); },
       [this](NodeId node, const std::string& reason) {
-        loop_->submit(event::NodesLost{{node}, reason});
+        loop_->submit(event::NodesLost{{node}, reason, true});
       });
   return {};
 }
@@ -185,7 +185,7 @@ void Server::terminate(NodeId node) {
   if (config_.local_machines) return driver_->terminate(node);
   if (const auto stream = streams_.find(node); stream != streams_.end())
     link_->close(node, stream->second);
-  loop_->submit(event::NodesLost{{node}, "given back"});
+  loop_->submit(event::NodesLost{{node}, "given back", true});
 }
 
 void Server::provision(NodeId node) {

@@ -45,6 +45,7 @@ struct NodeJoined {
 struct NodesLost {  // in one event what was noticed at one time: the breaker judges it as a whole
   std::vector<NodeId> nodes;
   std::string reason;
+  bool ended = false;  // their provider says so, and nothing is left of them: no doubt to be had
 };
 struct NodeFault {
   NodeId node;

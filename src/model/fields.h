@@ -93,7 +93,7 @@ HF_FIELDS(ClusterState, spec, down, nodes_made, provisioning_failures,
 HF_FIELDS(TimerId, kind, job, attempt)
 HF_EVENT("cluster_made", event::ClusterMade, spec)
 HF_EVENT("node_joined", event::NodeJoined, hello)
-HF_EVENT("nodes_lost", event::NodesLost, nodes, reason)
+HF_EVENT("nodes_lost", event::NodesLost, nodes, reason, ended)
 HF_EVENT("node_fault", event::NodeFault, node, fault)
 HF_EVENT("ranks_started", event::RanksStarted, node, started)
 HF_EVENT("rank_exited", event::RankExited, node, job, attempt, exit)

@@ -27,7 +27,7 @@ void World::provision(NodeId id) {
   if (made.life != ~std::uint64_t{0}) {
     if (made.state == Machine::State::kGone)
       queue_.after(milliseconds(20), [this, id] {
-        submit(event::NodesLost{{id}, "its machine ended"});
+        submit(event::NodesLost{{id}, "its machine ended", true});
       });
     return;
   }
@@ -45,7 +45,7 @@ void World::provision(NodeId id) {
     if (!fails) return come_up(here);
     here.state = Machine::State::kGone;
     checkers_.hurt(id);
-    submit(event::NodesLost{{id}, "its machine did not start"});
+    submit(event::NodesLost{{id}, "its machine did not start", true});
   });
 }
 
@@ -82,7 +82,7 @@ void World::terminate(NodeId id) {
   Machine& here = machine(id);
   queue_.after(draw(here.prng, kGiveBack), [this, id] {
     die(machine(id));
-    submit(event::NodesLost{{id}, "given back"});
+    submit(event::NodesLost{{id}, "given back", true});
   });
 }
 

@@ -46,7 +46,7 @@ class KillTest(ClusterTest):
 
     def one(self, seed, undisturbed):
         random_ = random.Random(seed)
-        with Cluster(3, 2, "--breaker-percent", "100") as c:
+        with Cluster(3, 2) as c:
             c.began, c.story = time.monotonic(), []
             try:
                 # Under a shell, and with data loaders, so that there is more than one process to a rank.

@@ -163,7 +163,7 @@ void Controller::on(const event::NodesLost& lost) {
     const NodeRecord* node = find_node(id);
     if (node != nullptr && node->is_live()) members.push_back(id);
   }
-  if (breaker_lets(members)) {
+  if (lost.ended || breaker_lets(members)) {
     // All of them are out before any job looks for nodes.
     for (const NodeId id : members) set_node(*find_node(id), NodeState::kSuspect, lost.reason);
     for (const NodeId id : members) lose_node(*find_node(id), lost.reason);
@@ -335,7 +335,7 @@ void Controller::on(const event::NodeAddAsked& asked) {
 }
 
 // Many nodes bad at one moment is rarely many bad nodes: it is a switch, a driver roll-out or our
-// own network, and taking them all out makes it worse.
+// own network, and taking them all out makes it worse. Machines that have ended are not asked about.
 bool Controller::breaker_lets(const std::vector<NodeId>& bad) {
   Breaker& breaker = state_.breaker;
   if (bad.empty()) return true;

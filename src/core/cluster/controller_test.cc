@@ -284,6 +284,13 @@ TEST_F(RunningJobTest, TheSameFaultsFarApartDoNot) {
   EXPECT_FALSE(controller_.state().breaker.open);
 }
 
+TEST_F(RunningJobTest, MachinesThatHaveEndedAreReplacedHoweverManyTheyAre) {
+  step(event::NodesLost{{NodeId{1}, NodeId{2}, NodeId{3}}, "their machines ended", true});
+  EXPECT_FALSE(controller_.state().breaker.open);
+  for (const std::uint32_t n : {1u, 2u, 3u}) EXPECT_EQ(node(n).state, NodeState::kGone);
+  EXPECT_EQ(asked<effect::Provision>().size(), 3u);
+}
+
 TEST_F(ControllerTest, TheOnlyNodeOfAClusterIsNoMassFailure) {
   make_cluster({.nodes = 1});
   submit(1, 1);
