@@ -31,8 +31,8 @@ sim::Outcome made_up(std::uint32_t incidents, Duration length) {
     while (outcome.samples.empty() || outcome.samples.back().at + every <= until) {
       const Instant next =
           outcome.samples.empty() ? outcome.start : outcome.samples.back().at + every;
-      outcome.samples.push_back(
-          {next, ledger.totals(next), 2060, static_cast<std::uint32_t>(12 - prng.below(5))});
+      outcome.samples.push_back({next, ledger.totals(std::max(next, at)), 2060,
+                                 static_cast<std::uint32_t>(12 - prng.below(5))});
     }
   };
   for (std::uint32_t i = 1; i <= incidents; ++i) {

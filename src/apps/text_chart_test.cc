@@ -15,12 +15,12 @@ TEST(TextChart, ACurveWithItsBestMarked) {
   chart.y_text = [](double y) { return std::to_string(static_cast<int>(y * 100)) + " %"; };
   const std::string text = render(chart, Paint{});
   EXPECT_EQ(text,
-            "100 % |          \u2580          \n"
-            "      |        \u2580\u2584:\u2580\u2584        \n"
-            " 42 % |     \u2584\u2584\u2580 : \u2580\u2584\u2584     \n"
-            "  0 % |\u2584\u2584\u2580\u2580\u2580   :   \u2580\u2580\u2580\u2584\u2584\n"
+            "100 % |          \u2580\u2580\u2580\u2584\u2584      \n"
+            "      |        \u2584\u2580:    \u2580\u2580\u2584   \n"
+            " 42 % |     \u2584\u2584\u2580  :       \u2580\u2584 \n"
+            "  0 % |\u2584\u2584\u2584\u2580\u2580     :         \u2584\n"
             "      +---------------------\n"
-            "       1 s      10 s   100 s\n")
+            "       1 s     10 s    100 s\n")
       << text;
 }
 

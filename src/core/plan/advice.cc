@@ -34,7 +34,7 @@ std::uint32_t worthwhile_spares(const PlanInputs& inputs) {
   while (spares < most) {
     const double next = best_goodput(inputs, spares + 1);
     // Below the mean one more may bring less than the one after it.
-    if ((next - goodput) * inputs.nodes <= 1 && spares >= away_of(inputs)) break;
+    if ((next - goodput) * inputs.nodes <= 1 && spares + 1 > away_of(inputs)) break;
     goodput = next;
     ++spares;
   }
