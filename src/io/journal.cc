@@ -255,6 +255,19 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& folder,
   return journal;
 }
 
+Result<Journal::Recovered> Journal::read(const std::string& path) {
+  if (::access(path.c_str(), R_OK) != 0) {
+    if (errno != ENOENT) return os_error("cannot open", path, errno);
+    return Error{Errc::kNotFound, path + ": no journal is there; give a server's state folder"};
+  }
+  if (size_of(path) == 0) return corrupt(path, "empty");
+  std::unique_ptr<Journal> journal(new Journal(path));
+  HF_TRY_VOID(connect(path, SQLITE_OPEN_READONLY, &journal->writer_));
+  HF_TRY_VOID(check_format(journal->writer_, path));
+  HF_TRY(journal->last_seq_, check_entries(journal->writer_, path));
+  return journal->recover();
+}
+
 Journal::~Journal() {
   sqlite3_close(reader_);
   sqlite3_close(writer_);

@@ -58,6 +58,10 @@ class Journal {
 
   Result<Recovered> recover();
 
+  // The same of a journal that is only looked at: the file itself, which a server may be writing.
+  // Changes nothing. kNotFound where there is none, else errors as for open().
+  static Result<Recovered> read(const std::string& path);
+
   // One transaction: all or nothing, on the disk when it returns. After kDiskFull nothing was
   // written, and the same call may be made again once there is space; after any other error the
   // caller stops, for what the disk holds is not known.

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "apps/commands/commands.h"
+#include "apps/commands/sim_replay.h"
 #include "apps/commands/sim_views.h"
 #include "apps/commands/swarm.h"
 #include "apps/commands/timed_run.h"
@@ -220,9 +221,11 @@ void add_sim(CLI::App& app) {
       "Examples:\n"
       "  holdfast sim list\n"
       "  holdfast sim run llama3-16k --seed 7 --report llama3.html\n"
-      "  holdfast sim swarm --seeds 500");
+      "  holdfast sim swarm --seeds 500\n"
+      "  holdfast sim replay DIR --audits");
   add_run_command(*group);
   add_swarm_command(*group);
+  add_sim_replay(*group);
   add_list_command(*group);
 }
 
