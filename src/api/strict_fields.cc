@@ -56,7 +56,7 @@ class TreeBuilder {
         HF_TRY(FieldValue child, build(field.second, depth + 1));
         // The parser places what is missing where the next thing begins.
         if (child.kind == FieldValue::Kind::kNothing) child.line = field.first.Mark().line + 1;
-        value.fields.emplace_back(field.first.Scalar(), std::move(child));
+        value.fields.push_back({field.first.Scalar(), std::move(child)});
       }
     }
     return value;
@@ -75,7 +75,7 @@ class TreeBuilder {
       value.kind = FieldValue::Kind::kMap;
       for (const auto& [key, field] : json.items()) {
         HF_TRY(FieldValue child, build(field, depth + 1));
-        value.fields.emplace_back(key, std::move(child));
+        value.fields.push_back({key, std::move(child)});
       }
     } else if (!json.is_null()) {
       value.kind = FieldValue::Kind::kScalar;

@@ -23,6 +23,8 @@
 
 namespace holdfast {
 
+struct NamedFieldValue;
+
 // One value of such a file, YAML and JSON alike.
 struct FieldValue {
   enum class Kind { kNothing, kScalar, kList, kMap };
@@ -31,7 +33,11 @@ struct FieldValue {
   bool quoted = false;  // kScalar: text for certain, never a number
   int line = 0;         // 0: unknown
   std::vector<FieldValue> items;
-  std::vector<std::pair<std::string, FieldValue>> fields;
+  std::vector<NamedFieldValue> fields;
+};
+struct NamedFieldValue {
+  std::string name;
+  FieldValue value;
 };
 
 // What such a text is called in errors: "a job has at most two levels".
