@@ -23,6 +23,7 @@ void add_all(CLI::App& app, const std::vector<std::string>& job_command) {
   add_events(app);
   add_breaker(app);
   add_chaos(app);
+  add_diagnose(app);
   add_explain(app);
   add_version(app);
   add_server(app);

@@ -68,6 +68,7 @@ void add_incident(CLI::App& app);
 void add_events(CLI::App& app);
 void add_breaker(CLI::App& app);
 void add_chaos(CLI::App& app);
+void add_diagnose(CLI::App& app);
 void add_explain(CLI::App& app);
 void add_version(CLI::App& app);
 

@@ -207,7 +207,7 @@ void Controller::on(const event::NodeFault& found) {
                            (fault.device.empty() ? "" : " on " + fault.device);
   if (fault.action == Action::kAskOperator) {
     audit(Severity::kAlert, "node.fault",
-          text + " is not in the table; look at it and `holdfast node replace` if it is bad: " +
+          text + " asks for a person; look at it and `holdfast node replace` if it is bad: " +
               fault.line,
           found.node, node->job);
     return;
