@@ -13,6 +13,9 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands/commands.h"
+#include "apps/commands/views.h"
+#include "apps/incident_folder.h"
+#include "apps/rule_pages.h"
 #include "apps/terminal.h"
 #include "core/diagnose/kernel_log.h"
 #include "io/files.h"
@@ -102,12 +105,68 @@ Result<int> diagnose_kmsg(const DiagnoseOptions& options) {
   return 0;
 }
 
+json verdict_json(const Verdict& verdict, const IncidentFolder& folder) {
+  json nodes = json::array(), evidence = json::array();
+  for (const NodeId node : verdict.nodes) nodes.push_back(folder.node_names.at(node));
+  for (const Evidence& one : verdict.evidence)
+    evidence.push_back(
+        {{"what", with_node_names(one.what, folder)},
+         {"node", one.node ? json(folder.node_names.at(one.node)) : json()},
+         {"rank", one.rank ? json(*one.rank) : json()},
+         {"time", one.at.ns != 0 ? json(static_cast<double>(one.at.ns) / 1e9) : json()}});
+  return {{"cause", word_of(verdict.cause)},
+          {"action", word_of(verdict.action)},
+          {"confidence", word_of(verdict.confidence)},
+          {"summary", with_node_names(verdict.summary, folder)},
+          {"ranks", verdict.ranks},
+          {"nodes", std::move(nodes)},
+          {"evidence", std::move(evidence)}};
+}
+
+std::string verdict_text(const json& verdict, const Verdict& values, const Paint& paint) {
+  std::string text =
+      paint(Ink::kBold, fmt::format("{}, {}", word_of(values.cause), word_of(values.action))) +
+      fmt::format(" (confidence {})\n  {}\n", word_of(values.confidence),
+                  without_controls(verdict["summary"].get<std::string>()));
+  text += fmt::format("\nWhat follows from it: Holdfast {}.\n", action_text(values.action));
+  if (!values.ranks.empty()) {
+    text += "\nRanks:";
+    for (const std::uint32_t rank : values.ranks) text += " " + std::to_string(rank);
+    text += "\nNodes:";
+    for (const json& node : verdict["nodes"])
+      text += " " + without_controls(node.get<std::string>());
+    text += "\n";
+  }
+  text += "\n" + paint(Ink::kBold, "Evidence") + "\n";
+  for (const json& one : verdict["evidence"]) {
+    const std::string time =
+        one["time"].is_null()
+            ? "time unknown"
+            : wall_text(static_cast<std::int64_t>(one["time"].get<double>() * 1e9));
+    std::string what = without_controls(one["what"].get<std::string>());
+    for (auto at = what.find('\n'); at != std::string::npos; at = what.find('\n', at + 5))
+      what.replace(at, 1, "\n    ");
+    text += "  " + paint(Ink::kDim, time) + "  " + what + "\n";
+  }
+  return text;
+}
+
+Result<int> diagnose_job(const DiagnoseOptions& options) {
+  HF_TRY(const IncidentFolder folder, read_incident_folder(options.job));
+  for (const std::string& note : folder.notes) say(without_controls(note));
+  const Verdict verdict = judge(folder.evidence);
+  const json view = verdict_json(verdict, folder);
+  print(options.json ? view.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"
+                     : verdict_text(view, verdict, standard_output().paint));
+  return 0;
+}
+
 Result<int> diagnose(const DiagnoseOptions& options) {
   if (options.kmsg.empty() == options.job.empty())
     return Error{Errc::kInvalidField,
                  "diagnose: say --kmsg FILE (a kernel log) or --job DIR (a "
                  "folder of one attempt, docs/incident-folder.md)"};
-  return diagnose_kmsg(options);
+  return options.job.empty() ? diagnose_kmsg(options) : diagnose_job(options);
 }
 
 }  // namespace
@@ -123,7 +182,8 @@ void add_diagnose(CLI::App& app) {
   add_json_option(*command, options->json);
   command->footer(
       "Examples:\n  dmesg | holdfast diagnose --kmsg -\n"
-      "  holdfast diagnose --kmsg /var/log/kern.log --json");
+      "  holdfast diagnose --kmsg /var/log/kern.log --json\n"
+      "  holdfast diagnose --job ./attempt-7");
   command->callback([options] { finish([&] { return diagnose(*options); }); });
 }
 
