@@ -179,6 +179,11 @@ void add_diagnose(CLI::App& app) {
                    "A kernel log (dmesg, journald, syslog); - reads it "
                    "from standard input")
       ->type_name("FILE");
+  command
+      ->add_option("--job", options->job,
+                   "A folder with one attempt: ranks.json, logs, kernel logs, stacks "
+                   "(docs/incident-folder.md)")
+      ->type_name("DIR");
   add_json_option(*command, options->json);
   command->footer(
       "Examples:\n  dmesg | holdfast diagnose --kmsg -\n"
