@@ -31,7 +31,7 @@ TRAIN = os.path.join(HERE, "train_ddp.py")
 RANKS, VICTIM = 4, 2  # rank 2 is the first of the second node
 STEPS_BEFORE = 25     # of which two checkpoints
 SETTLED_S = 4         # after that many steps: the spare has imported torch by then
-STEPS_WATCHED, STEPS_SKIPPED, WATCH_TRIALS = 300, 30, 3
+STEPS_WATCHED, STEPS_SKIPPED, WATCH_TRIALS = 500, 60, 5
 PHASES = ("noticed", "drained", "decided", "started", "restored", "first_step")
 SILENCE_MAX_S = 2.5   # kSilenceMax of src/core/cluster/controller.h
 MONITOR_INTERVAL_S = 0.1
@@ -219,12 +219,14 @@ def rate(trial, what):
 
 
 def measure_watching(holdfast):
+    """One node: an agent that watches four ranks, as on a machine of its own, and the control plane,
+    which elsewhere has one of its own. Who goes first alternates."""
     watched, plain = [], []
     for trial in range(WATCH_TRIALS):
-        with HoldfastTrial(holdfast, nodes=4, spares=1, steps=STEPS_WATCHED) as run:
-            watched.append(rate(run, "watched"))
-        with PlainTrial(STEPS_WATCHED) as run:
-            plain.append(rate(run, "plain"))
+        for side in ((watched, plain), (plain, watched))[trial % 2]:
+            with (PlainTrial(STEPS_WATCHED) if side is plain else
+                  HoldfastTrial(holdfast, nodes=1, spares=0, steps=STEPS_WATCHED)) as run:
+                side.append(rate(run, "plain" if side is plain else "watched"))
         machine.say("watching %d: %.2f steps/s under Holdfast, %.2f plain" % (
             trial + 1, watched[-1], plain[-1]))
     return watched, plain

@@ -6,8 +6,10 @@ neither torch nor anything that a short-lived helper process would pay for.
 
 HOLDFAST_ERROR_FILE gets {"type", "message", "traceback", "rank", "pid", "time_unix_s"} of an uncaught
 exception in the main thread, plus "earlier" (the same, of another process of this rank that failed
-before: inside a nested launcher that one is the cause). A process that does not hold the progress
-page stays silent while the one that does is alive: its failure is not the rank's.
+before). What a nested launcher (torchrun, multiprocessing.spawn) raises because a process of its own
+failed is recorded as that failure. A process that does not hold the progress page writes aside, to
+HOLDFAST_ERROR_FILE.other, while the one that does is alive: its failure is not the rank's, unless a
+launcher ends for it.
 """
 import os
 import sys
@@ -16,7 +18,10 @@ _OPTIMIZER = "torch.optim.optimizer"
 _RENDEZVOUS = "torch.distributed.rendezvous"
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.002, 0.25
 _OTHERS_BEFORE_TAKEOVER = 64
+_MESSAGE_MAX, _TRACEBACK_MAX = 4000, 16000  # characters: the agent reads small files only
+_LAUNCHERS = ("ChildFailedError", "ProcessRaisedException", "ProcessExitedException")
 _installed = False
+started_with = {}  # the environment may be the program's by the time that we need it
 _stacks = None    # keeps the file of the stacks signal open
 _reported = None  # the exception that is in the error file
 
@@ -27,6 +32,8 @@ def install():
     if _installed:
         return
     _installed = True
+    for key in ("HOLDFAST_ERROR_FILE", "HOLDFAST_PROGRESS_PAGE", "RANK"):
+        started_with[key] = os.environ.get(key)
     for part in (_install_stacks, _install_errors, _install_steps, _install_rendezvous):
         try:
             part()
@@ -81,28 +88,31 @@ def _at_exit():
 def _report(kind, value, trace):
     """Write HOLDFAST_ERROR_FILE, once per exception; never raises."""
     global _reported
-    path = os.environ.get("HOLDFAST_ERROR_FILE")
+    path = started_with.get("HOLDFAST_ERROR_FILE")
     if not path or value is _reported or kind is KeyboardInterrupt:
         return  # an interrupt is told by the exit status, which the imports below would change
     _reported = value
     try:
-        if _rank_is_another_process():
-            return
         import json
         import time
         import traceback
-        record = {"type": kind.__name__, "message": str(value),
-                  "traceback": "".join(traceback.format_exception(kind, value, trace)),
-                  "rank": int(os.environ.get("RANK", "0")), "pid": os.getpid(),
+        record = {"type": _plain(kind.__name__, _MESSAGE_MAX), "message": _message(value),
+                  "traceback": _plain("".join(traceback.format_exception(kind, value, trace)),
+                                      _TRACEBACK_MAX),
+                  "rank": int(started_with["RANK"] or 0), "pid": os.getpid(),
                   "time_unix_s": time.time()}
-        try:
-            with open(path, encoding="utf-8") as file:
-                earlier = json.load(file)
-            earlier.pop("earlier", None)
-            if earlier.get("pid") != record["pid"]:
+        aside = path + ".other"
+        if _rank_is_another_process():
+            path = aside
+        else:
+            earlier = _earlier(path) or (_earlier(aside) if kind.__name__ in _LAUNCHERS else None)
+            if earlier and kind.__name__ in _LAUNCHERS:
+                record.update(type=earlier["type"], message=earlier["message"],
+                              traceback=earlier["traceback"] + "\n" + record["traceback"])
+            elif kind.__name__ in _LAUNCHERS:  # it ends with the worker's own last words
+                record["message"] = record["message"].strip().rpartition("\n")[2]
+            elif earlier:
                 record["earlier"] = earlier
-        except (OSError, ValueError, AttributeError):
-            pass
         mine = "%s.%d" % (path, os.getpid())
         with open(mine, "w", encoding="utf-8", errors="replace") as file:
             json.dump(record, file)
@@ -111,11 +121,38 @@ def _report(kind, value, trace):
         _say("the error file %s could not be written: %r" % (path, error))
 
 
+def _earlier(path):
+    """The record in `path` if it is another process's and whole, else None."""
+    import json
+    try:
+        with open(path, encoding="utf-8") as file:
+            earlier = json.load(file)
+        earlier.pop("earlier", None)
+        whole = all(isinstance(earlier[key], str) for key in ("type", "message", "traceback"))
+        return earlier if whole and earlier["pid"] != os.getpid() else None
+    except (OSError, ValueError, AttributeError, KeyError):
+        return None
+
+
+def _message(value):
+    try:
+        return _plain(str(value), _MESSAGE_MAX)
+    except Exception:
+        return "(its text cannot be had)"
+
+
+def _plain(text, most):
+    """As UTF-8 can carry it, the middle of what is too long cut out."""
+    if len(text) > most:
+        text = text[:most // 2] + "\n... (cut) ...\n" + text[-most // 2:]
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _rank_is_another_process():
     from . import page
     try:
-        return page.holder(os.environ["HOLDFAST_PROGRESS_PAGE"]) not in (0, os.getpid())
-    except (KeyError, OSError):
+        return page.holder(started_with["HOLDFAST_PROGRESS_PAGE"]) not in (0, os.getpid())
+    except (TypeError, OSError):
         return False
 
 

@@ -147,7 +147,7 @@ class Store:
         """keep: how many commits of the chain to leave; at least 2, see collect()."""
         self.root, self.job, self.attempt, self.keep = root, job, attempt, max(2, keep)
         self.last_step = None  # restored or committed last, by the process that this store is of
-        self._begun = False
+        self._begun, self._taken = False, None  # _taken: the base, once chosen, as a list of one
 
     def _attempt_path(self, attempt):
         return os.path.join(self.root, "attempt-%04d" % attempt)
@@ -173,19 +173,25 @@ class Store:
             raise Fenced(self.attempt, newest)
 
     def begin(self):
-        """Take a base and write it down, once per attempt. Idempotent."""
+        """Take a base and write it down, once per attempt. Idempotent; when it could not be written, the
+        next call tries again with the same base."""
         self.check_fence()
+        folder, path = self._attempt_path(self.attempt), self._lineage_path(self.attempt)
+        if self._begun and not os.path.exists(path):
+            self._begun = False  # a person has removed the folder: without lineage nothing counts
         if self._begun:
             return
-        folder, path = self._attempt_path(self.attempt), self._lineage_path(self.attempt)
         if not os.path.exists(path):
+            if self._taken is None or not all(base is None or os.path.exists(self._manifest_path(*base))
+                                              for base in self._taken):
+                newest = self._newest_attempt()
+                self._taken = [next(iter(self.chain(newest)), None) if newest else None]
+            base = self._taken[0]
             os.makedirs(folder, exist_ok=True)
-            newest = self._newest_attempt()
-            base = next(iter(self.chain(newest)), None) if newest else None
             text = json.dumps({"base": base and {"attempt": base[0], "step": base[1]}})
             draft = "%s.%d" % (path, os.getpid())
-            _write_durably(draft, text.encode())
             try:
+                _write_durably(draft, text.encode())
                 os.link(draft, path)  # unlike a rename, never replaces what another wrote
             except FileExistsError:
                 pass

@@ -22,6 +22,7 @@ HOLDFAST_CHECKPOINT_INTERVAL (steps), HOLDFAST_CHECKPOINT_KEEP (3), HOLDFAST_JOB
 
 `python3 -m holdfast.checkpoint list|verify DIR [--json]` looks at such a folder.
 """
+import errno
 import json
 import os
 import random
@@ -52,7 +53,8 @@ def due(step):
 def restore(per_rank=None, **objects):
     """Load the newest checkpoint that verifies into the objects; the step to go on from, 0: none.
 
-    A damaged checkpoint is reported on stderr and the one before it is taken. Raises Refused when
+    A damaged checkpoint is reported on stderr and the one before it is taken. A disk that is
+    full is reported, and training goes on from there without saving until there is room. Raises Refused when
     there are checkpoints but none may be used: a run from scratch over them is the user's decision.
     Raises Fenced when a newer attempt of the job has begun.
     """
@@ -62,10 +64,18 @@ def restore(per_rank=None, **objects):
     rank, world = _rank(), _world()
 
     def candidates():
-        store.begin()
-        return store.chain()
+        problem = None
+        try:
+            store.begin()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            problem = error  # a full disk is a reason to save nothing, not to train nothing
+        return store.chain(), problem
 
-    commits = _on_rank_zero(candidates)
+    commits, problem = _on_rank_zero(candidates)
+    if problem is not None:
+        _failed(0, store.root, problem)
     for attempt, step in commits:
         manifest = _on_rank_zero(lambda: _manifest_or_problem(store, attempt, step))
         problem = manifest if isinstance(manifest, str) else None
@@ -249,7 +259,6 @@ def _attempt(action):
 
 
 def _failed(step, root, error):
-    import errno
     try:
         disk = os.statvfs(root)
         free = disk.f_bavail * disk.f_frsize
@@ -257,14 +266,14 @@ def _failed(step, root, error):
         free = 0
     text = error.strerror if isinstance(error, Fenced) else "%s: %s" % (
         error.strerror or error, error.filename or root)
+    remedy = _REMEDY.get(errno.errorcode.get(error.errno, ""), "see the error")
     mine = page.current()
     if mine is not None:
-        mine.checkpoint_failed(error.errno or 0, text, free)
+        mine.checkpoint_failed(error.errno or 0, "%s; %s" % (text, remedy), free)
     if error.errno not in _told and _rank() == 0:
         _told.add(error.errno)
-        kind = errno.errorcode.get(error.errno, "")
         _say("no checkpoint at step %d: %s (%d bytes free). Training goes on and the next save tries "
-             "again; %s." % (step, text, free, _REMEDY.get(kind, "see the error")))
+             "again; %s." % (step, text, free, remedy))
 
 
 def _say(text):

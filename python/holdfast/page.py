@@ -167,7 +167,8 @@ def current():
     global _mine, _asked_by
     if _asked_by != os.getpid():
         _asked_by, _mine = os.getpid(), None
-        path = os.environ.get("HOLDFAST_PROGRESS_PAGE")
+        from ._hooks import started_with
+        path = os.environ.get("HOLDFAST_PROGRESS_PAGE") or started_with.get("HOLDFAST_PROGRESS_PAGE")
         if path:
             try:
                 _mine = ProgressPage(path)

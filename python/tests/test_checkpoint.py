@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import random
 import signal
 import unittest
@@ -167,6 +168,25 @@ class FenceTest(StoreTest):
         self.assertEqual(json.loads(self.read("ck/attempt-0002/lineage.json")),
                          {"base": {"attempt": 1, "step": 10}})
         self.assertEqual(os.listdir(self.path("ck/attempt-0002")), ["lineage.json"])
+
+    def test_a_base_that_could_not_be_written_stays_the_base(self):
+        self.commit(self.store(1), 10)
+        store = self.store(2)
+        with mock.patch.object(_store, "_write_durably", side_effect=OSError(errno.ENOSPC, "full")):
+            with self.assertRaises(OSError):
+                store.begin()
+        self.assertEqual(os.listdir(self.path("ck/attempt-0002")), [])
+        with mock.patch.object(Store, "check_fence"):
+            self.commit(self.store(1), 20)  # of an attempt that was given up, after its successor began
+        store.begin()
+        self.assertEqual(self.newest(self.store(2)), (1, 10, b"10 of 1"))
+
+    def test_a_folder_that_was_removed_is_begun_again(self):
+        store = self.store(2)
+        self.commit(store, 10)
+        shutil.rmtree(self.path("ck"))
+        self.commit(store, 20)
+        self.assertEqual(self.newest(self.store(3)), (2, 20, b"20 of 1"))
 
     def test_only_what_is_needed_stays(self):
         for attempt in (1, 2, 3):

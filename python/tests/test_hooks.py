@@ -148,7 +148,7 @@ class HookTest(support.Folder):
     def test_grad_scaler_and_scheduler(self):
         seen = self.steps("o = torch.optim.SGD([parameter()], 0.1)\n"
                           "s = torch.optim.lr_scheduler.LambdaLR(o, lambda e: 1.0)\n"
-                          "g = torch.cuda.amp.GradScaler(enabled=False)\n"
+                          "g = getattr(torch.amp, \"GradScaler\", torch.cuda.amp.GradScaler)(enabled=False)\n"
                           "for _ in range(4): g.step(o); g.update(); s.step()\n")
         self.assertEqual(seen["steps"], 4)
 
@@ -182,12 +182,46 @@ class HookTest(support.Folder):
         self.run_cold("import holdfast, subprocess, sys\nholdfast.progress(1)\n"
                       "subprocess.call([sys.executable, '-c', '1/0'])\n")
         self.assertFalse(os.path.exists(self.path("error.json")))
+        self.assertTrue(os.path.exists(self.path("error.json.other")))
 
     def test_a_nested_launcher_keeps_the_cause(self):
         self.run_cold("import subprocess, sys\n"
                       "subprocess.call([sys.executable, '-c', '1/0'])\nraise OSError('child failed')\n")
         self.assertEqual((self.error()["type"], self.error()["earlier"]["type"]),
                          ("OSError", "ZeroDivisionError"))
+
+    def test_a_launcher_that_ends_for_a_worker_tells_the_workers_failure(self):
+        # The worker that fails is not the one that holds the page.
+        self.run_cold(
+            "import holdfast, subprocess, sys\n"
+            "class ChildFailedError(Exception): pass\n"
+            "holds = 'import holdfast, sys; holdfast.progress(1); print(1, flush=True); sys.stdin.read()'\n"
+            "holder = subprocess.Popen([sys.executable, '-c', holds], stdin=-1, stdout=-1)\n"
+            "holder.stdout.readline()\n"
+            "subprocess.call([sys.executable, '-c', '1/0'])\n"
+            "holder.communicate()\n"
+            "raise ChildFailedError('worker 1')\n")
+        record = self.error()
+        self.assertEqual(record["type"], "ZeroDivisionError")
+        self.assertIn("ChildFailedError: worker 1", record["traceback"])
+
+    def test_texts_that_no_file_could_hold(self):
+        self.run_cold("class Bad(Exception):\n    def __str__(self): raise OSError\nraise Bad\n")
+        self.assertEqual((self.error()["type"], self.error()["message"]), ("Bad", "(its text cannot be had)"))
+        self.run_cold("raise ValueError('\\udcff 日本')\n")
+        self.assertEqual(self.error()["message"], "\\udcff 日本")
+        self.run_cold("raise ValueError('first' + 'x' * 5000000 + 'last')\n")
+        record = self.error()
+        self.assertLess(len(record["message"]) + len(record["traceback"]), 21000)
+        self.assertTrue(record["message"].startswith("first") and record["message"].endswith("last"))
+
+    @support.needs_torch
+    def test_a_program_that_clears_its_environment_is_still_watched(self):
+        seen = self.steps("import os\nos.environ.clear()\n"
+                          "o = torch.optim.SGD([parameter()], 0.1)\no.step()\n")
+        self.assertEqual(seen["steps"], 1)
+        self.run_cold("import os\nos.environ.clear()\n1/0\n")
+        self.assertEqual(self.error()["type"], "ZeroDivisionError")
 
     def test_a_rank_asks_for_the_store_when_rank_zero_listens(self):
         seen = []

@@ -222,8 +222,18 @@ void RankLauncher::kill_all(int signal) {
     if (rank.pid != 0) kill_session(rank.pid, signal);
 }
 
+std::set<pid_t> RankLauncher::warm_parents() const {
+  std::set<pid_t> pids;
+  for (const auto& [job, parent] : warm_)
+    if (parent != nullptr) pids.insert(parent->pid());
+  return pids;
+}
+
 void RankLauncher::signal_everything(int signal) {
   kill_all(signal);
+  if (signal == SIGKILL)
+    for (auto& [key, rank] : ranks_)
+      if (rank.cgroup) rank.cgroup->kill_all();
   for (auto& [job, parent] : warm_)
     if (parent->alive()) ::kill(parent->pid(), signal);
 }
@@ -252,7 +262,9 @@ void RankLauncher::report_when_empty(const Key& key, std::shared_ptr<Rank> rank,
                                      const Reaped& reaped) {
   const bool session_empty = kill_session(reaped.pid, SIGKILL) == 0;
   const bool group_empty = !rank->cgroup || rank->cgroup->kill_all();
-  if (!session_empty || !group_empty) {
+  // What left its session and its parent came to us; whose it was shows only when no rank is left.
+  const bool no_orphans = !ranks_.empty() || kill_children(warm_parents(), SIGKILL) == 0;
+  if (!session_empty || !group_empty || !no_orphans) {
     auto timer = std::make_shared<asio::steady_timer>(context_, kSweep);
     timer->async_wait([this, key, rank, reaped, timer](const asio::error_code& error) {
       if (!error) report_when_empty(key, rank, reaped);

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include <asio/io_context.hpp>
@@ -90,6 +91,7 @@ class RankLauncher {
   void failed(const Key& key, const Error& error);
   void ended(const Key& key, const Reaped& reaped);
   void report_when_empty(const Key& key, std::shared_ptr<Rank> rank, const Reaped& reaped);
+  [[nodiscard]] std::set<pid_t> warm_parents() const;
   WarmParent* warm_parent(JobId job, const JobSpec& spec);
 
   asio::io_context& context_;

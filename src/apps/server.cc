@@ -14,11 +14,13 @@
 
 #include "api/rest.h"
 #include "apps/control_loop.h"
+#include "apps/keeper_watch.h"
 #include "apps/rank_logs.h"
 #include "apps/rest_views.h"
 #include "apps/version.h"
 #include "drivers/local.h"
 #include "io/certificates.h"
+#include "io/clock.h"
 #include "io/files.h"
 #include "io/http_server.h"
 #include "io/join_token.h"
@@ -33,6 +35,7 @@ constexpr Duration kAgentCertificateLifetime = seconds(90ll * 24 * 3600);
 // A new local agent competes with a recovery for this machine's cores, which a real new machine
 // would not: while jobs run it comes a moment later.
 constexpr Duration kRefillDelay = seconds(3);
+constexpr Duration kDownTimeout = seconds(10);
 constexpr std::size_t kConfigMax = 64 * 1024;
 
 // Wires the control loop to agents, clients and machines. Everything but the listener's calls runs
@@ -42,7 +45,9 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   Server(std::string state, ServerConfig config)
       : state_(std::move(state)), config_(std::move(config)) {}
 
-  Result<void> start();
+  Result<void> open();
+  Result<void> start(int keeper);
+  void take_down();
   void run() { loop_->run(); }
   void stop();
   [[nodiscard]] int exit_status() const { return exit_status_; }
@@ -64,7 +69,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   HttpResponse answer_on_loop(const Ask& ask);
   HttpResponse accept(Event request);
   HttpResponse submit(const JobSpec& spec);
-  void take_down();
+  void await_end(std::int64_t deadline);
   Result<void> start_network();
   [[nodiscard]] std::map<std::string, std::string> agent_environment() const;
   [[nodiscard]] std::string make_token(NodeId node) const {
@@ -80,6 +85,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   std::unique_ptr<LocalDriver> driver_;
   std::unique_ptr<RankLogs> logs_;
   std::unique_ptr<asio::signal_set> signals_;
+  std::optional<KeeperWatch> keeper_;
   std::map<NodeId, std::uint64_t> streams_;  // the newest of each node
   int exit_status_ = 0;
   // Last: these have threads that call into the rest.
@@ -87,7 +93,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   std::unique_ptr<HttpServer> http_;
 };
 
-Result<void> Server::start() {
+Result<void> Server::open() {
   HF_TRY(lock_, StateLock::take(state_));
   HF_TRY(ca_, ClusterCa::load(state_ + "/ca"));
   HF_TRY(journal_, Journal::open(state_, config_.uuid, std::string(kVersion)));
@@ -96,6 +102,7 @@ Result<void> Server::start() {
   driver_ = std::make_unique<LocalDriver>(
       loop_->context(),
       LocalDriver::Options{
+          .cluster = config_.uuid,
           .nodes_folder = state_ + "/nodes",
           .agent_command = {"/proc/self/exe", "agent", "--server",
                             config_.host + ":" + std::to_string(config_.link_port), "--ca",
@@ -105,7 +112,12 @@ Result<void> Server::start() {
       [this](NodeId node, const std::string& reason) {
         loop_->submit(event::NodesLost{{node}, reason});
       });
+  return {};
+}
+
+Result<void> Server::start(int keeper) {
   HF_TRY_VOID(start_network());
+  if (keeper != 0) keeper_.emplace(loop_->context(), state_, keeper);
   signals_ = std::make_unique<asio::signal_set>(loop_->context(), SIGTERM, SIGINT);
   signals_->async_wait([this](const asio::error_code& error, int) {
     if (error) return;
@@ -158,6 +170,7 @@ void Server::stop() {
   http_.reset();
   link_.reset();
   loop_->write_snapshot();
+  if (keeper_) keeper_->tell(exit_status_);
 }
 
 void Server::send(NodeId node, const ServerMessage& message) {
@@ -333,9 +346,20 @@ void Server::take_down() {
   loop_->submit(event::DownAsked{"operator"});
   loop_->take_turn();
   // The agents are told to die already; the answer to this request still has to leave.
+  await_end(monotonic_ns() + kDownTimeout.ns);
+}
+
+// Down is when nothing of the cluster runs any more, frozen nodes included.
+void Server::await_end(std::int64_t deadline) {
   auto timer = std::make_shared<asio::steady_timer>(loop_->context());
-  timer->expires_after(std::chrono::milliseconds(200));
-  timer->async_wait([this, timer](const asio::error_code&) { loop_->stop(); });
+  timer->expires_after(std::chrono::milliseconds(100));
+  timer->async_wait([this, timer, deadline](const asio::error_code& error) {
+    if (error) return;
+    const bool ended = !config_.local_machines || driver_->kill_everything();
+    if (!ended && monotonic_ns() < deadline) return await_end(deadline);
+    if (!ended) spdlog::error("processes of the cluster cannot be killed; they hang in the kernel");
+    loop_->stop();
+  });
 }
 
 }  // namespace
@@ -380,14 +404,25 @@ Result<void> write_server_config(const std::string& state, const ServerConfig& c
   return write_file_atomic(state + "/cluster.json", json.dump(2) + "\n", 0600);
 }
 
-Result<int> serve(const std::string& state) {
+Result<int> serve(const std::string& state, int keeper) {
   ::signal(SIGPIPE, SIG_IGN);
   HF_TRY(const ServerConfig config, read_server_config(state));
   Server server(state, config);
-  HF_TRY_VOID(server.start());
+  HF_TRY_VOID(server.open());
+  HF_TRY_VOID(server.start(keeper));
   server.run();
   server.stop();
   return server.exit_status();
+}
+
+Result<int> end_cluster(const std::string& state) {
+  HF_TRY(const ServerConfig config, read_server_config(state));
+  Server server(state, config);
+  HF_TRY_VOID(server.open());
+  server.take_down();
+  server.run();
+  server.stop();
+  return 0;
 }
 
 }  // namespace holdfast

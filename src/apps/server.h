@@ -24,6 +24,11 @@ Result<ServerConfig> read_server_config(const std::string& state);
 Result<void> write_server_config(const std::string& state, const ServerConfig& config);
 
 // Runs the control plane of the state folder until it is taken down. Returns its exit status.
-Result<int> serve(const std::string& state);
+// `keeper`: the process that starts it again when it dies, and is started again when it dies
+// itself; 0: none.
+Result<int> serve(const std::string& state, int keeper);
+
+// Takes down the cluster of a folder whose control plane does not run: ends what is left of it.
+Result<int> end_cluster(const std::string& state);
 
 }  // namespace holdfast

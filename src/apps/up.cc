@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands/commands.h"
+#include "apps/keeper_watch.h"
 #include "apps/server.h"
 #include "io/certificates.h"
 #include "io/clock.h"
@@ -85,6 +86,8 @@ Result<void> check_same(const UpRequest& request, const ServerConfig& config) {
                      std::to_string(has) + ", not " + std::to_string(asked) +
                      "; leave the option out to use it, or give another --state"};
   };
+  if (request.api_port != 0 && request.api_port != config.api_port)
+    return differs("port", config.api_port, request.api_port);
   if (!request.spec_given) return {};
   if (request.spec.nodes != config.spec.nodes)
     return differs("nodes", config.spec.nodes, request.spec.nodes);
@@ -106,8 +109,9 @@ Result<void> prepare_state(const UpRequest& request) {
     HF_TRY(const ServerConfig config, read_server_config(request.state));
     return check_same(request, config);
   }
-  HF_TRY_VOID(claim_folder(request.state));
   ServerConfig config;
+  if (request.api_port != 0) HF_TRY_VOID(check_port(config.host, request.api_port));
+  HF_TRY_VOID(claim_folder(request.state));
   config.uuid = new_uuid();
   config.spec = request.spec;
   const auto hint = static_cast<std::uint16_t>(kPortFirst + (::getpid() * 13) % 5000);
@@ -123,13 +127,18 @@ Result<void> prepare_state(const UpRequest& request) {
   return write_server_config(request.state, config);
 }
 
-Result<int> keep_serving(const std::string& state) {
+Result<int> keep_serving(const std::string& state, int running_fd) {
   // Agents outlive a server that dies; they become ours, and are reaped.
   HF_TRY_VOID(become_subreaper());
+  if (running_fd >= 0) {
+    const int word = last_word(running_fd);
+    if (word >= 0 && is_final({.code = word})) return word;
+  }
   auto pause = std::chrono::milliseconds(50);
   for (;;) {
     const std::int64_t started = monotonic_ns();
-    HF_TRY(const pid_t server, spawn({.argv = {"/proc/self/exe", "server", "--state", state},
+    HF_TRY(const pid_t server, spawn({.argv = {"/proc/self/exe", "server", "--keeper",
+                                               std::to_string(::getpid()), "--state", state},
                                       .environment = own_environment(),
                                       .log_file = state + "/server.log"}));
     std::optional<Reaped> ended;

@@ -21,7 +21,8 @@ struct UpRequest {
 Result<void> prepare_state(const UpRequest& request);
 
 // Starts the server of the folder and starts it again whenever it dies, until it is taken down or
-// says that starting again would not help. Returns its exit status.
-Result<int> keep_serving(const std::string& state);
+// says that starting again would not help. Returns its exit status. `running_fd`: a server runs
+// already, and tells on it how it ends (keeper_watch.h); -1: none does.
+Result<int> keep_serving(const std::string& state, int running_fd);
 
 }  // namespace holdfast

@@ -91,8 +91,8 @@ Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, boo
         say(std::to_string(shown) + " of " + std::to_string(members.all) + " nodes are up");
       }
       if (members.all > 0 && members.ready == members.all) return *status;
-    } else if (status.error().code != Errc::kUnavailable) {
-      return status.error();
+    } else if (status.error().code != Errc::kUnavailable && keeper == 0) {
+      return status.error();  // else it is somebody else's answer: our server will say so and end
     }
     for (const Reaped& ended : reap())
       if (ended.pid == keeper) return why_not_up(state);
@@ -131,12 +131,8 @@ Result<int> up(const UpRequest& request, bool json) {
   return 0;
 }
 
-Result<int> down(const std::string& state) {
-  HF_TRY(ControlPlane control_plane, ControlPlane::open(state));
-  HF_TRY(const nlohmann::json status, control_plane.get("/v1/status"));
-  const auto server = static_cast<pid_t>(whole_at(status, "server_pid"));
+Result<void> wait_for_end(const std::string& state, pid_t server) {
   const auto started = start_time(server);
-  HF_TRY(const nlohmann::json accepted, control_plane.post("/v1/down"));
   const std::int64_t deadline = monotonic_ns() + kDownTimeout.ns;
   while (start_time(server) == started && !process_state(server).starts_with("Z")) {
     if (monotonic_ns() > deadline)
@@ -144,7 +140,39 @@ Result<int> down(const std::string& state) {
                                            ") does not end; look at " + state + "/server.log"};
     std::this_thread::sleep_for(kPoll);
   }
-  say("cluster '" + text_at(status, "cluster") + "' is down; its state stays in " + state);
+  return {};
+}
+
+// A control plane that is dead cannot end its nodes, which live on without it.
+Result<void> end_without_server(const std::string& state) {
+  say("the control plane does not run; ending what is left of the cluster");
+  HF_TRY(const pid_t ending, spawn({.argv = {"/proc/self/exe", "server", "--end", "--state", state},
+                                    .environment = own_environment(),
+                                    .log_file = state + "/server.log"}));
+  const auto ended = wait_for_child();
+  if (!ended || ended->pid != ending || ended->status.signal != 0 || ended->status.code != 0)
+    return why_not_up(state);
+  return {};
+}
+
+Result<int> down(const std::string& state) {
+  HF_TRY(ControlPlane control_plane, ControlPlane::open(state));
+  const std::int64_t deadline = monotonic_ns() + kDownTimeout.ns;
+  for (;;) {
+    const Result<nlohmann::json> status = control_plane.get("/v1/status");
+    if (status.ok()) {
+      HF_TRY(const nlohmann::json accepted, control_plane.post("/v1/down"));
+      HF_TRY_VOID(wait_for_end(state, static_cast<pid_t>(whole_at(*status, "server_pid"))));
+      break;
+    }
+    if (status.error().code != Errc::kUnavailable) return status.error();
+    const Result<void> ended = end_without_server(state);
+    if (ended.ok()) break;
+    // It is being started again at this moment.
+    if (ended.error().code != Errc::kStateLocked || monotonic_ns() > deadline) return ended.error();
+    std::this_thread::sleep_for(kPoll);
+  }
+  say("the cluster is down; its state stays in " + state);
   return 0;
 }
 
@@ -201,15 +229,23 @@ void add_server(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("server", "Run the control plane (`up` does it for you)");
   auto state = std::make_shared<std::string>();
   auto keep = std::make_shared<bool>(false);
+  auto end = std::make_shared<bool>(false);
+  auto running_fd = std::make_shared<int>(-1);
+  auto keeper = std::make_shared<int>(0);
   add_state_option(command, *state);
   command.add_flag("--keep", *keep, "Start it again when it dies");
+  // What keepers, servers and `down` say to each other.
+  command.add_flag("--end", *end)->group("");
+  command.add_option("--running-fd", *running_fd)->group("");
+  command.add_option("--keeper", *keeper)->group("");
   command.footer(
       "\nExample (under systemd, which restarts it):\n"
       "  holdfast server --state /var/lib/holdfast\n");
-  command.callback([state, keep] {
+  command.callback([state, keep, end, running_fd, keeper] {
     log_to_stderr();
     finish([&]() -> Result<int> {
-      return *keep ? keep_serving(absolute(*state)) : serve(absolute(*state));
+      if (*end) return end_cluster(absolute(*state));
+      return *keep ? keep_serving(absolute(*state), *running_fd) : serve(absolute(*state), *keeper);
     });
   });
 }

@@ -5,13 +5,23 @@
 #include <sys/stat.h>
 
 #include <charconv>
+#include <chrono>
+#include <memory>
 
 #include <spdlog/spdlog.h>
 #include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
 
+#include "io/cgroup.h"
 #include "io/files.h"
 
 namespace holdfast {
+namespace {
+
+constexpr auto kSweep = std::chrono::milliseconds(5);
+constexpr int kSweeps = 400;  // what SIGKILL has not ended by then hangs in the kernel
+
+}  // namespace
 
 LocalDriver::LocalDriver(asio::io_context& context, Options options, MakeToken make_token,
                          OnGone on_gone)
@@ -57,6 +67,8 @@ void LocalDriver::provision(NodeId node) {
                  .working_folder = home,
                  .log_file = home + "/agent.log"};
   spec.argv.push_back(home);
+  spec.environment["HOLDFAST_CLUSTER"] = options_.cluster;
+  spec.environment["HOLDFAST_NODE"] = to_string(node);
   const Result<pid_t> pid = spawn(spec);
   if (!pid.ok()) return fail(pid.error());
   const std::string identity =
@@ -87,7 +99,8 @@ void LocalDriver::watch(NodeId node, pid_t pid) {
                              if (error) return;
                              watched_.erase(node);
                              static_cast<void>(reap());  // ours if we started it
-                             on_gone_(node, "its agent process ended");
+                             ++sweeps_;
+                             sweep(node, "its agent process ended", kSweeps);
                            });
 }
 
@@ -107,7 +120,33 @@ Result<void> LocalDriver::thaw(NodeId node) {
 }
 
 void LocalDriver::report_gone(NodeId node, std::string reason) {
-  asio::post(context_, [this, node, reason = std::move(reason)] { on_gone_(node, reason); });
+  ++sweeps_;
+  asio::post(context_, [this, node, reason = std::move(reason)] { sweep(node, reason, kSweeps); });
+}
+
+void LocalDriver::sweep(NodeId node, const std::string& reason, int rounds_left) {
+  const std::size_t left = kill_marked(
+      {"HOLDFAST_CLUSTER=" + options_.cluster, "HOLDFAST_NODE=" + to_string(node)}, SIGKILL);
+  if (left > 0 && rounds_left > 0) {
+    auto timer = std::make_shared<asio::steady_timer>(context_, kSweep);
+    timer->async_wait([=, this](const asio::error_code& error) {
+      if (!error) sweep(node, reason, rounds_left - 1);
+    });
+    return;
+  }
+  if (left > 0)
+    spdlog::warn("{}: {} processes cannot be killed; they hang in the kernel", to_string(node),
+                 left);
+  // Ends what has cleared its environment, where the machine has control groups for us.
+  if (auto groups = NodeCgroup::open(options_.cluster, to_string(node)); groups.ok())
+    static_cast<void>(groups->remove());
+  --sweeps_;
+  on_gone_(node, reason);
+}
+
+bool LocalDriver::kill_everything() {
+  const std::size_t left = kill_marked({"HOLDFAST_CLUSTER=" + options_.cluster}, SIGKILL);
+  return left == 0 && watched_.empty() && sweeps_ == 0;
 }
 
 }  // namespace holdfast

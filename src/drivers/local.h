@@ -16,12 +16,16 @@ namespace holdfast {
 
 // The embedded machine provider: every node is a real agent process on this machine, in a session
 // and a folder of its own. Agents outlive the control plane: after a restart of it they are found
-// again by pid and start time.
+// again by pid and start time. Everything that a node runs carries HOLDFAST_CLUSTER and
+// HOLDFAST_NODE in its environment and is dead before the node is reported gone, as it would be if
+// a real machine were: an agent that is killed takes its ranks along, but not what they have
+// started.
 //
 // One thread: that of the io_context.
 class LocalDriver {
  public:
   struct Options {
+    std::string cluster;       // its uuid
     std::string nodes_folder;  // NODES/n3/{agent.pid, agent.log, kernel.log, ...}
     // The agent's command line; its last argument, added here, is the node's folder.
     std::vector<std::string> agent_command;
@@ -41,12 +45,16 @@ class LocalDriver {
   void adopt(NodeId node);
   // Ends the agent, and with it its ranks. Reported through OnGone. Idempotent.
   void terminate(NodeId node);
+  // Kills what is left of any node, also of frozen ones that were given up. True: nothing is, and
+  // all has been reported; call it again until then.
+  bool kill_everything();
   // Lets a frozen node run again (SIGCONT).
   Result<void> thaw(NodeId node);
 
  private:
   void watch(NodeId node, pid_t pid);
   void report_gone(NodeId node, std::string reason);
+  void sweep(NodeId node, const std::string& reason, int rounds_left);
   [[nodiscard]] std::string folder(NodeId node) const;
   // The agent's pid if it is alive; 0 otherwise.
   [[nodiscard]] pid_t find_agent(NodeId node) const;
@@ -56,6 +64,7 @@ class LocalDriver {
   const MakeToken make_token_;
   const OnGone on_gone_;
   std::map<NodeId, asio::posix::stream_descriptor> watched_;
+  int sweeps_ = 0;  // under way
 };
 
 }  // namespace holdfast

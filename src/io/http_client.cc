@@ -4,6 +4,7 @@
 
 #define CPPHTTPLIB_OPENSSL_SUPPORT  // as Debian built the library
 #include <httplib.h>
+#include <openssl/ssl.h>
 
 namespace holdfast {
 namespace {
@@ -15,6 +16,8 @@ constexpr int kConnectSeconds = 3;
 struct HttpClient::Impl {
   Impl(std::string host, std::uint16_t port, const TlsFiles& tls)
       : where(host + ":" + std::to_string(port)),
+        host(host),
+        port(port),
         tls(tls),
         client(host, port, tls.certificate, tls.key) {
     // A path, not a store: with a store the library adds the system's CAs to it.
@@ -32,6 +35,17 @@ struct HttpClient::Impl {
     return {};
   }
 
+  // With TLS 1.3 a server refuses our certificate after our side of the handshake is done, and what
+  // we see is a connection that breaks. With TLS 1.2 the handshake itself fails.
+  [[nodiscard]] bool accepts_us() const {
+    httplib::SSLClient probe(host, port, tls.certificate, tls.key);
+    probe.set_ca_cert_path(tls.ca);
+    probe.set_connection_timeout(kConnectSeconds);
+    probe.set_read_timeout(kConnectSeconds);
+    ::SSL_CTX_set_max_proto_version(probe.ssl_context(), TLS1_2_VERSION);
+    return probe.Head("/").error() != httplib::Error::SSLConnection;
+  }
+
   Result<HttpResponse> answer(const httplib::Result& result, Duration patience) const {
     if (result) return HttpResponse{result->status, result->body};
     switch (result.error()) {
@@ -46,6 +60,11 @@ struct HttpClient::Impl {
       case httplib::Error::SSLLoadingCerts:
         return Error{Errc::kIo, "cannot read " + tls.ca + "; check that it exists"};
       case httplib::Error::Read:
+      case httplib::Error::Write:
+        if (!accepts_us())
+          return Error{Errc::kUnauthenticated, "the server at " + where + " does not accept " +
+                                                   tls.certificate +
+                                                   "; use the state folder of its own cluster"};
         return Error{Errc::kUnavailable, "no answer from " + where + " within " +
                                              std::to_string(patience.ms()) +
                                              " ms, or it went away"};
@@ -55,6 +74,8 @@ struct HttpClient::Impl {
   }
 
   std::string where;
+  std::string host;
+  std::uint16_t port;
   TlsFiles tls;
   httplib::SSLClient client;
 };

@@ -90,7 +90,8 @@ TEST_F(HttpTest, StrangersAreRefusedByEitherSide) {
   mixed.ca = tls("a", "operator").ca;
   HttpClient unknown("127.0.0.1", server->port(), mixed);
   const auto unanswered = unknown.get("/v1/status", seconds(5));
-  EXPECT_FALSE(unanswered.ok());
+  ASSERT_FALSE(unanswered.ok());
+  EXPECT_EQ(unanswered.error().code, Errc::kUnauthenticated) << unanswered.error().text();
 }
 
 TEST_F(HttpTest, AgentsCannotPassForTheServer) {

@@ -323,20 +323,52 @@ std::optional<std::uint64_t> start_time(pid_t pid) {
   return ticks;
 }
 
-std::size_t kill_session(pid_t leader, int signal) {
-  CHECK(leader > 1);  // kill(-1) and kill(0) would reach far more
-  const std::string session = std::to_string(leader);
+namespace {
+
+// Sends `signal` to every process that is `wanted`; how many live ones there were.
+template <class Wanted>
+std::size_t kill_each(int signal, const Wanted& wanted) {
   const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), &::closedir);
   if (!proc) return 0;
   std::size_t found = 0;
   while (const dirent* entry = ::readdir(proc.get())) {
     const auto pid = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
-    if (pid <= 1 || stat_field(pid, 6) != session) continue;
+    if (pid <= 1 || pid == ::getpid()) continue;
+    // Held while we look, so that the signal reaches the one that was looked at.
+    const Result<UniqueFd> fd = open_pidfd(pid);
+    if (!fd.ok() || !wanted(pid)) continue;
     // A main thread may have ended before its others: then the process is no zombie.
     const bool ended = stat_field(pid, 3) == "Z" && stat_field(pid, 20) <= "1";
-    if (::kill(pid, signal) == 0 && !ended) ++found;
+    if (::syscall(SYS_pidfd_send_signal, fd->get(), signal, nullptr, 0) == 0 && !ended) ++found;
   }
   return found;
+}
+
+}  // namespace
+
+std::size_t kill_session(pid_t leader, int signal) {
+  CHECK(leader > 1);
+  return kill_each(signal, [session = std::to_string(leader)](pid_t pid) {
+    return stat_field(pid, 6) == session;
+  });
+}
+
+std::size_t kill_children(const std::set<pid_t>& except, int signal) {
+  return kill_each(signal, [&, self = std::to_string(::getpid())](pid_t pid) {
+    return stat_field(pid, 4) == self && !except.contains(pid);
+  });
+}
+
+std::size_t kill_marked(const std::vector<std::string>& entries, int signal) {
+  CHECK(!entries.empty());  // no entry at all is in every environment
+  return kill_each(signal, [&](pid_t pid) {
+    auto environment = read_file("/proc/" + std::to_string(pid) + "/environ", 4 << 20);
+    if (!environment.ok() || environment->empty()) return false;
+    environment->insert(0, 1, '\0');
+    return std::all_of(entries.begin(), entries.end(), [&](const std::string& entry) {
+      return environment->find('\0' + entry + '\0') != std::string::npos;
+    });
+  });
 }
 
 Result<UniqueFd> open_pidfd(pid_t pid) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -67,6 +68,14 @@ struct Reaped {
 // What made a session of its own is out of reach: use a cgroup. Call it before the leader is
 // reaped, or its pid may be another's.
 std::size_t kill_session(pid_t leader, int signal);
+
+// The same for our own children but these: after become_subreaper() also for what left its session
+// and lost its parent.
+std::size_t kill_children(const std::set<pid_t>& except, int signal);
+
+// The same for every process of this machine that was started with all of these NAME=VALUE in its
+// environment, wherever it has gone since. This process is left out.
+std::size_t kill_marked(const std::vector<std::string>& entries, int signal);
 
 // Readable when the process has ended.
 [[nodiscard]] Result<UniqueFd> open_pidfd(pid_t pid);

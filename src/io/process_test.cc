@@ -206,6 +206,37 @@ TEST_F(Processes, LeavesOtherSessionsAlone) {
   end_of(second);
 }
 
+TEST_F(Processes, KillsWhatLeftItsSessionAndLostItsParent) {
+  ASSERT_TRUE(become_subreaper().ok());
+  SpawnSpec spec = shell("setsid sh -c 'sleep 1000 & echo $!' & wait");
+  const pid_t leader = *spawn(spec);
+  end_of(leader);
+  const auto orphan = static_cast<pid_t>(std::stol(log()));
+  EXPECT_EQ(kill_session(leader, SIGKILL), 0u);
+  EXPECT_EQ(kill_children({orphan}, SIGKILL), 0u);
+  EXPECT_EQ(kill_children({}, SIGKILL), 1u);
+  EXPECT_EQ(end_of(orphan).status.signal, SIGKILL);
+}
+
+TEST_F(Processes, KillsByTheEnvironmentItWasStartedWith) {
+  SpawnSpec spec = shell("unset MARK; exec sleep 1000");
+  spec.environment["MARK"] = "a";
+  spec.environment["NODE"] = "n1";
+  const pid_t marked = *spawn(spec);
+  spec.environment["NODE"] = "n11";
+  const pid_t other = *spawn(spec);
+  const auto sleeps = [](pid_t pid) {
+    return read_file("/proc/" + std::to_string(pid) + "/comm", 100).value() == "sleep\n";
+  };
+  ASSERT_TRUE(wait_for([&] { return sleeps(other); }));
+  EXPECT_EQ(kill_marked({"NODE=n1", "MARK=a"}, 0), 0u) << "sleep no longer has MARK";
+  EXPECT_EQ(kill_marked({"NODE=n", "PATH=/usr/bin:/bin"}, SIGKILL), 0u);
+  EXPECT_EQ(kill_marked({"NODE=n1", "PATH=/usr/bin:/bin"}, SIGKILL), 1u);
+  EXPECT_EQ(end_of(marked).status.signal, SIGKILL);
+  EXPECT_EQ(kill_marked({"NODE=n11"}, SIGKILL), 1u);
+  end_of(other);
+}
+
 TEST_F(Processes, TellsStateMemoryAndStartTime) {
   EXPECT_EQ(process_state(::getpid()), "R (running)");
   EXPECT_GT(resident_bytes(::getpid()), 1'000'000u);

@@ -67,6 +67,16 @@ Result<std::uint16_t> free_port(const std::string& host, std::uint16_t first, st
                                      std::to_string(ephemeral_last) + "; give a wider range"};
 }
 
+Result<void> check_port(const std::string& host, std::uint16_t port) {
+  const int error = try_bind(host, port);
+  if (error == 0) return {};
+  if (error == EADDRINUSE)
+    return Error{Errc::kPortInUse, "port: " + std::to_string(port) + " on " + host +
+                                       " is in use by another program; give another one, or 0 for "
+                                       "a free one"};
+  return os_error("cannot bind", "port " + std::to_string(port) + " on " + host, error);
+}
+
 Result<std::pair<UniqueFd, UniqueFd>> socket_pair() {
   int fds[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)

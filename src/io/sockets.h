@@ -16,6 +16,9 @@ namespace holdfast {
 [[nodiscard]] Result<std::uint16_t> free_port(const std::string& host, std::uint16_t first,
                                               std::uint16_t last, std::uint16_t hint);
 
+// kPortInUse: `port` cannot be bound on `host` right now.
+[[nodiscard]] Result<void> check_port(const std::string& host, std::uint16_t port);
+
 // A connected pair of stream sockets, closed on exec.
 [[nodiscard]] Result<std::pair<UniqueFd, UniqueFd>> socket_pair();
 

@@ -67,5 +67,20 @@ TEST(SocketPair, TalksAndClosesOnExec) {
   EXPECT_EQ(::fcntl(pair.second.get(), F_GETFD), FD_CLOEXEC);
 }
 
+TEST(Ports, OneThatWasAskedForIsCheckedAndNotReplaced) {
+  const std::uint16_t port = *free_port("127.0.0.1", kFirst, kLast, 23'000);
+  EXPECT_TRUE(check_port("127.0.0.1", port).ok());
+  const UniqueFd taken(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(port);
+  ASSERT_EQ(::bind(taken.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  const auto refused = check_port("127.0.0.1", port);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Errc::kPortInUse);
+  EXPECT_NE(refused.error().detail.find(std::to_string(port)), std::string::npos);
+}
+
 }  // namespace
 }  // namespace holdfast

@@ -74,7 +74,7 @@ HF_FIELDS(AttemptRecord, number, started, nodes, ranks_per_node, not_started, no
           restored_step)
 HF_FIELDS(JobRecord, id, spec, state, reason, submitted, ended, not_before, attempt, step_reached,
           committed_step, attempts_without_progress, out_of_memory_without_progress, hang_suspects,
-          checkpoint_failures, incident, last_verdict, exit_code)
+          checkpoint_failures, checkpoints_fail, incident, last_verdict, exit_code)
 
 HF_FIELDS(StoryLine, at, text)
 HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_attempt,

@@ -66,7 +66,8 @@ struct JobRecord {
   std::uint32_t attempts_without_progress = 0;  // in a row, infrastructure left out
   std::uint32_t out_of_memory_without_progress = 0;
   std::vector<NodeId> hang_suspects;      // named by a hang since the last progress
-  std::uint64_t checkpoint_failures = 0;  // of the current attempt, as last alerted
+  std::uint64_t checkpoint_failures = 0;  // of the current attempt
+  bool checkpoints_fail = false;          // alerted, and nothing was committed since
   IncidentId incident;                    // the open one
   std::optional<Verdict> last_verdict;
   std::int32_t exit_code = 0;  // for the command that waits for the job

@@ -14,6 +14,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 HOLDFAST = os.environ.get("HOLDFAST", os.path.join(HERE, "../../build/release/holdfast"))
 PYTHON = os.environ.get("HOLDFAST_TEST_PYTHON", "/usr/bin/python3")
 TRAIN = os.path.join(HERE, "train.py")
+ZOO = os.path.join(HERE, "zoo.py")
+ENDED = ("succeeded", "failed", "stopped")
 
 
 def wait_for(condition, what, deadline_s=60):
@@ -66,12 +68,13 @@ class Cluster:
         return json.loads(self.cli(*arguments, "--json"))
 
     def submit(self, name, *arguments, script=TRAIN, nodes=4, nodes_min=None, checkpoint=True,
-               command=None, **spec):
+               checkpoint_folder=None, command=None, **spec):
         job = {"name": name, "nodes": {"min": nodes_min or nodes, "max": nodes},
                "command": command or [PYTHON, script] + [str(a) for a in arguments],
                "working_folder": self.folder}
         if checkpoint:
-            job["checkpoint"] = {"folder": os.path.join(self.folder, name + "-checkpoints")}
+            job["checkpoint"] = {
+                "folder": checkpoint_folder or os.path.join(self.folder, name + "-checkpoints")}
         job.update(spec)
         path = os.path.join(self.folder, name + ".yaml")
         with open(path, "w") as file:
@@ -93,6 +96,36 @@ class Cluster:
             live = max([rank["step"] for rank in job["ranks"]] or [0])
             return job if live >= step and (attempt is None or current >= attempt) else None
         return wait_for(there, "job %s at step %d" % (name, step), deadline_s)
+
+    def end_job(self, name):
+        """For the end of a test that does not wait for the job's."""
+        self.call("job", "stop", name)
+        self.wait_job(name, ENDED, 30)
+
+    def incidents_of(self, name):
+        job = self.job(name)["id"]
+        return [incident for incident in self.incidents() if incident["job"] == job]
+
+    def processes(self, *marks):
+        """{pid: command line} of the processes of this cluster that were started with all of these in
+        their environment."""
+        with open(os.path.join(self.state, "cluster.json")) as file:
+            wanted = {("HOLDFAST_CLUSTER=" + json.load(file)["uuid"]).encode()}
+        wanted.update(mark.encode() for mark in marks)
+        found = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/environ" % pid, "rb") as file:
+                    if wanted <= set(file.read().split(b"\0")):
+                        with open("/proc/%s/cmdline" % pid, "rb") as line:
+                            found[int(pid)] = line.read().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                pass
+        return found
+
+    def assert_nothing_left(self, *marks):
+        left = wait_for(lambda: None if self.processes(*marks) else [True], "no process is left", 10)
+        assert left, self.processes(*marks)
 
     def log(self, name, rank=0, attempt=None):
         more = ["--attempt", "a%d" % attempt] if attempt else []
@@ -125,6 +158,43 @@ class Cluster:
             except (OSError, ValueError, IndexError):
                 pass
         return pids
+
+    def servers(self):
+        """{pid: "server" or "keeper"} of this cluster."""
+        found = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/cmdline" % pid, "rb") as file:
+                    words = file.read().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if words[1:2] == ["server"] and self.state in words:
+                found[int(pid)] = "keeper" if "--keep" in words else "server"
+        return found
+
+    def roles(self):
+        """{role: [pid]} of all processes of this cluster: server, keeper, agent, warm, rank (what an
+        agent has started or adopted) and helper (what those have)."""
+        found = {}
+        for pid, role in self.servers().items():
+            found.setdefault(role, []).append(pid)
+        members = self.processes()
+        agents = {pid for pid, line in members.items() if " agent --server " in line}
+        for pid, line in members.items():
+            try:
+                with open("/proc/%d/stat" % pid) as file:
+                    parent, _, session = map(int, file.read().rpartition(")")[2].split()[1:4])
+                with open("/proc/%d/status" % pid) as file:
+                    ignores_interrupts = "SigIgn:\t0000000000001002" in file.read()
+            except OSError:
+                continue
+            role = ("agent" if pid in agents else "helper" if parent not in agents else
+                    "warm" if "holdfast.warm" in line and session == pid and ignores_interrupts else "rank")
+            found.setdefault(role, []).append(pid)
+        return found
+
+    def live_agents(self):
+        return {node for node, pid in self.agent_pids().items() if pid in self.processes()}
 
     def signal(self, node, number):
         """To a node's agent, if that process is still the agent."""

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 import holdfast
 from holdfast import checkpoint
@@ -41,6 +42,7 @@ def main():
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--every", type=int, default=5, help="steps between checkpoints")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds per step, for a fault to hit")
+    parser.add_argument("--workers", type=int, default=0, help="processes of a data loader beside it")
     parser.add_argument("--fault", default="", help="how")
     parser.add_argument("--fault-rank", type=int, default=1)
     parser.add_argument("--fault-step", type=int, default=8)
@@ -50,12 +52,19 @@ def main():
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     torch.manual_seed(7)
-    model = DistributedDataParallel(nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 32)))
+    # Without this, DDP lays its buckets out anew after the first step of each process, and with three
+    # ranks or more the sums of that one step are rounded in another order: a restart would show in
+    # the last bit, under any launcher.
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 32)),
+                                    find_unused_parameters=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     first = checkpoint.restore(model=model, optimizer=optimizer)
     if rank == 0:
         print("from step %d, attempt %s" % (first, os.environ["HOLDFAST_ATTEMPT"]), flush=True)
+    helpers = iter(DataLoader(range(10 ** 6), num_workers=args.workers)) if args.workers else None
     for step in range(first, args.steps):
+        if helpers is not None:
+            next(helpers)
         generator = torch.Generator().manual_seed(step * 1000 + rank)
         batch = torch.randn(16, 32, generator=generator)
         loss = ((model(batch) - batch) ** 2).mean()

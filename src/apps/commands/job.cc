@@ -76,9 +76,11 @@ Result<int> stop(const JobOptions& options) {
 
 Result<int> top(const JobOptions& options) {
   HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
-  HF_TRY(const FollowOutcome outcome,
-         follow_job(plane, options.job, -1, FollowStyle::kAuto, /*owned=*/false));
-  if (!outcome.detached)
+  const FollowStyle style = options.client.json ? FollowStyle::kJsonLines : FollowStyle::kAuto;
+  HF_TRY(const FollowOutcome outcome, follow_job(plane, options.job, -1, style, /*owned=*/false));
+  if (options.client.json)
+    print(outcome.job.dump() + "\n");
+  else if (!outcome.detached)
     say(options.job + " " + text_at(outcome.job, "state") + ": " +
         without_controls(text_at(outcome.job, "reason")));
   return 0;
@@ -181,6 +183,8 @@ void add_job(CLI::App& app) {
   command->footer("Example:\n  holdfast job stop gpt-small");
   command = add(*group, options, "top", "Watch a job live; Ctrl-C leaves it running", top);
   job_argument(command);
+  command->add_flag("--json", options->client.json,
+                    "Print each event as a line of JSON, and the job as the last one");
   command->footer("Example:\n  holdfast job top gpt-small");
 
   command = add(*group, options, "logs", "What the ranks print", logs);

@@ -428,7 +428,7 @@ std::string job_page(const json& job, const Clocks& clocks, const Paint& paint) 
                       or_dash(list_text(list_at(attempt, "nodes")))),
           paint);
   add_row(out, "step",
-          fmt::format("{}, last commit {}", whole_at(job, "step_reached"),
+          fmt::format("{}, last commit {}", whole_at(job, "step"),
                       whole_or_dash(job, "committed_step")),
           paint);
   add_row(out, "checkpoints", text_at(at(spec, "checkpoint"), "folder"), paint);

@@ -46,6 +46,7 @@ void Controller::try_start(JobRecord& job) {
   const Attempt number{job.attempt.number.value + 1};
   job.attempt = {};
   job.attempt.number = number;
+  job.checkpoint_failures = 0;
   job.attempt.started = now_;
   job.attempt.nodes = std::move(allocation.nodes);
   job.attempt.ranks_per_node = job.spec.ranks_per_node;
@@ -108,13 +109,16 @@ void Controller::note_progress(JobRecord& job, const RankProgress& progress, Nod
   }
   if (progress.checkpoint_failures > job.checkpoint_failures) {
     job.checkpoint_failures = progress.checkpoint_failures;
-    audit(Severity::kAlert, "checkpoint.failed",
-          job.spec.name + ": a checkpoint could not be saved; training goes on" +
-              (job.committed_step
-                   ? ", the commit of step " + std::to_string(*job.committed_step) + " is intact"
-                   : "") +
-              ". " + progress.checkpoint_error,
-          node, job.id);
+    // Once until a commit succeeds: a disk that stays full is no flood of alerts.
+    if (!job.checkpoints_fail)
+      audit(Severity::kAlert, "checkpoint.failed",
+            job.spec.name + ": a checkpoint could not be saved; training goes on" +
+                (job.committed_step
+                     ? ", the commit of step " + std::to_string(*job.committed_step) + " is intact"
+                     : "") +
+                ". " + progress.checkpoint_error,
+            node, job.id);
+    job.checkpoints_fail = true;
   }
   if (progress.steps_this_attempt > 0 && !attempt.made_step) {
     attempt.made_step = true;
@@ -132,7 +136,12 @@ void Controller::note_progress(JobRecord& job, const RankProgress& progress, Nod
   if (progress.committed_step &&
       (!job.committed_step || *progress.committed_step > *job.committed_step)) {
     job.committed_step = progress.committed_step;
-    job.checkpoint_failures = 0;
+    if (job.checkpoints_fail)
+      audit(Severity::kInfo, "checkpoint.resumed",
+            job.spec.name + ": checkpoints are saved again, that of step " +
+                std::to_string(*job.committed_step) + " is committed",
+            node, job.id);
+    job.checkpoints_fail = false;
     grow_after_commit(job);
   }
 }

@@ -17,7 +17,7 @@ std::int32_t exit_code_of(const AttemptRecord& attempt, const Verdict& verdict) 
   for (const RankExit& exit : attempt.exits) {
     const bool named =
         std::find(verdict.ranks.begin(), verdict.ranks.end(), exit.rank) != verdict.ranks.end();
-    if (!named || exit.clean()) continue;
+    if (!named || exit.clean() || exit.asked) continue;
     return exit.signal != 0 ? 128 + exit.signal : exit.code;
   }
   return 1;

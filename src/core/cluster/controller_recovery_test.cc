@@ -294,6 +294,19 @@ TEST_F(RunningJobTest, AFailedCheckpointIsAnAlertAndTrainingGoesOn) {
   EXPECT_EQ(job().state, JobState::kRunning);
   step(event::Progressed{kJob, attempt().number, NodeId{1}, page});
   EXPECT_EQ(audit("checkpoint.failed"), "") << "told once";
+  page.checkpoint_failures = 2;
+  step(event::Progressed{kJob, attempt().number, NodeId{1}, page});
+  EXPECT_EQ(audit("checkpoint.failed"), "") << "until a commit succeeds";
+  page.committed_step = 130;
+  step(event::Progressed{kJob, attempt().number, NodeId{1}, page});
+  EXPECT_THAT(audit("checkpoint.resumed"), HasSubstr("step 130"));
+  page.committed_step = 140;
+  step(event::Progressed{kJob, attempt().number, NodeId{1}, page});
+  EXPECT_EQ(audit("checkpoint.failed"), "") << "the count of old failures is no new one";
+  EXPECT_EQ(audit("checkpoint.resumed"), "");
+  page.checkpoint_failures = 3;
+  step(event::Progressed{kJob, attempt().number, NodeId{1}, page});
+  EXPECT_THAT(audit("checkpoint.failed"), HasSubstr("the commit of step 140 is intact"));
 }
 
 TEST_F(ControllerTest, AJobThatMakesNoStepsHasRecoveredWhenItKeepsRunning) {

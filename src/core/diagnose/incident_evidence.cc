@@ -338,7 +338,9 @@ std::optional<Verdict> bad_loss(const IncidentEvidence& evidence) {
   verdict.summary = "the loss is no number any more" +
                     (first_step ? " since step " + std::to_string(*first_step) : std::string()) +
                     ", first on " + name_of(*first.front());
-  if (first.size() < evidence.ranks.size() && evidence.ranks.size() > 1) {
+  const auto writers = std::ranges::count_if(
+      evidence.ranks, [](const RankEvidence& rank) { return rank.log.writes_loss; });
+  if (first.size() < static_cast<std::size_t>(writers)) {
     verdict.cause = CauseClass::kUnknown;
     verdict.confidence = Confidence::kLow;
     verdict.summary += " while others were well: data, or silent corruption on that node";

@@ -118,8 +118,11 @@ class TracebackReader {
   bool inside_ = false, chained_ = false, in_message_ = false;
 };
 
+enum class Loss { kNone, kNumber, kBad };
+
 // "loss": nan, "loss=nan", "train_loss nan", "Loss: -inf"
-bool has_bad_loss(std::string_view line) {
+Loss loss_in(std::string_view line) {
+  Loss found = Loss::kNone;
   constexpr std::size_t kBetween = 16;
   for (std::size_t at = 0; at + 4 <= line.size(); ++at) {
     if (lower(line[at]) != 'l' || lower(line[at + 1]) != 'o' || lower(line[at + 2]) != 's' ||
@@ -132,9 +135,10 @@ bool has_bad_loss(std::string_view line) {
     if (rest.substr(i).starts_with("tensor(")) i += 7;
     std::string value;
     for (; i < rest.size() && is_word(rest[i]); ++i) value += lower(rest[i]);
-    if (value == "nan" || value == "inf" || value == "infinity") return true;
+    if (value == "nan" || value == "inf" || value == "infinity") return Loss::kBad;
+    if (!value.empty() && is_digit(value.front())) found = Loss::kNumber;
   }
-  return false;
+  return found;
 }
 
 // The number behind `word` and what separates them: "step 12", "step=12", "'step': 12".
@@ -191,7 +195,9 @@ RankLog read_rank_log(std::string_view text) {
     tracebacks.line(line);
     read_watchdog(line, log);
     read_terminate(line, log);
-    if (!log.nan_line.empty() || !has_bad_loss(line)) continue;
+    const Loss loss = loss_in(line);
+    log.writes_loss = log.writes_loss || loss != Loss::kNone;
+    if (!log.nan_line.empty() || loss != Loss::kBad) continue;
     log.nan_line = line.substr(0, kMessageMax);
     for (const std::string_view word : {"step", "iter", "iteration", "Step", "Iter"})
       if (!log.nan_step) log.nan_step = number_after(line, word);

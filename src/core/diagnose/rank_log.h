@@ -16,7 +16,8 @@ struct RankLog {
   std::string error_message;
   std::string traceback;
 
-  // A loss that is no number: its line, and the step that the line names.
+  // The rank writes its loss, and a loss that is no number: its line, and the step that it names.
+  bool writes_loss = false;
   std::string nan_line;
   std::optional<std::uint64_t> nan_step;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <cstring>
 #include <string_view>
 
 #include "core/diagnose/stacks.h"
@@ -47,30 +48,22 @@ constexpr auto kEchoes = std::to_array<std::string_view>({
 constexpr auto kMemoryErrors = std::to_array<std::string_view>(
     {"MemoryError", "OutOfMemoryError", "torch.cuda.OutOfMemoryError"});
 
+constexpr std::size_t kLineMax = 200;
+
 bool raised_memory_error(const RankExit& exit) {
   return std::find(kMemoryErrors.begin(), kMemoryErrors.end(), exit.error_type) !=
          kMemoryErrors.end();
 }
 
 std::string signal_name(std::int32_t signal) {
-  switch (signal) {
-    case SIGKILL:
-      return "SIGKILL";
-    case SIGSEGV:
-      return "SIGSEGV";
-    case SIGABRT:
-      return "SIGABRT";
-    case SIGBUS:
-      return "SIGBUS";
-    case SIGFPE:
-      return "SIGFPE";
-    case SIGILL:
-      return "SIGILL";
-    case SIGTERM:
-      return "SIGTERM";
-    default:
-      return "signal " + std::to_string(signal);
-  }
+  const char* name = ::sigabbrev_np(signal);
+  return name == nullptr ? "signal " + std::to_string(signal) : "SIG" + std::string(name);
+}
+
+// 0: by itself. A shell tells the death of what it waited for as 128 + the signal.
+std::int32_t signal_of(const RankExit& exit) {
+  if (exit.signal != 0 || !exit.error_type.empty()) return exit.signal;
+  return exit.code > 128 && exit.code <= 128 + SIGSYS ? exit.code - 128 : 0;
 }
 
 NodeId node_of(const AttemptRecord& attempt, std::uint32_t rank) {
@@ -89,6 +82,9 @@ std::string describe(const AttemptRecord& attempt, const RankExit& exit) {
   std::string text =
       "rank " + std::to_string(exit.rank) + " on " + to_string(node_of(attempt, exit.rank));
   if (exit.signal != 0) return text + " was ended by " + signal_name(exit.signal);
+  if (const std::int32_t signal = signal_of(exit); signal != 0)
+    return text + " exited with status " + std::to_string(exit.code) +
+           ": a process that it waited for was ended by " + signal_name(signal);
   if (!exit.error_type.empty()) {
     text += " raised " + exit.error_type;
     if (!exit.error_message.empty()) text += ": " + exit.error_message.substr(0, 400);
@@ -105,6 +101,12 @@ void add_exit(const AttemptRecord& attempt, const RankExit& exit, Verdict& verdi
   verdict.evidence.push_back({describe(attempt, exit), node, exit.rank, attempt.started});
   const std::string& proof = exit.traceback.empty() ? exit.log_tail : exit.traceback;
   if (!proof.empty()) verdict.evidence.push_back({proof, node, exit.rank, attempt.started});
+}
+
+std::string_view last_line(std::string_view text) {
+  text = text.substr(0, text.find_last_not_of(" \r\n") + 1);  // npos + 1 is 0
+  text.remove_prefix(text.rfind('\n') + 1);
+  return text.substr(0, kLineMax);
 }
 
 Verdict nodes_gone(const AttemptRecord& attempt) {
@@ -139,7 +141,8 @@ Verdict out_of_memory(const AttemptRecord& attempt, const RankExit& exit) {
 Verdict ended_by_signal(const AttemptRecord& attempt, const RankExit& exit) {
   // SIGKILL comes from outside the program and says nothing of its cause; the others are most often
   // the program's own fault but a bad node gives them too. Either way the cheap action comes first.
-  const bool from_outside = exit.signal == SIGKILL || exit.signal == SIGTERM;
+  const std::int32_t signal = signal_of(exit);
+  const bool from_outside = signal == SIGKILL || signal == SIGTERM;
   Verdict verdict{.cause = from_outside ? CauseClass::kUnknown : CauseClass::kApplication,
                   .action = Action::kRestartRanks,
                   .confidence = Confidence::kLow};
@@ -155,6 +158,9 @@ Verdict raised(const AttemptRecord& attempt, const RankExit& first) {
                   .action = Action::kRestartRanks,
                   .confidence = first.error_type.empty() ? Confidence::kMedium : Confidence::kHigh};
   verdict.summary = describe(attempt, first);
+  if (first.error_type.empty())
+    if (const std::string_view line = last_line(first.log_tail); !line.empty())
+      verdict.summary += "; its last output: " + std::string(line);
   std::size_t same = 0;
   for (const RankExit& exit : attempt.exits)
     if (!exit.asked && !exit.clean() && exit.error_type == first.error_type) ++same;
@@ -164,7 +170,57 @@ Verdict raised(const AttemptRecord& attempt, const RankExit& first) {
   return verdict;
 }
 
+// Ranks that ended as if their work were done, while the others wait for them.
+Verdict left_early(const AttemptRecord& attempt, const std::string& others) {
+  Verdict verdict{.cause = CauseClass::kApplication,
+                  .action = Action::kRestartRanks,
+                  .confidence = Confidence::kMedium};
+  for (const RankExit& exit : attempt.exits) {
+    if (!exit.clean()) continue;
+    if (verdict.ranks.empty()) verdict.summary = describe(attempt, exit);
+    add_exit(attempt, exit, verdict);
+  }
+  if (verdict.ranks.size() > 1)
+    verdict.summary += " (and " + std::to_string(verdict.ranks.size() - 1) + " more ranks alike)";
+  verdict.summary += " while others still needed it: " + others;
+  return verdict;
+}
+
+bool some_ended_well(const AttemptRecord& attempt) {
+  return std::any_of(attempt.exits.begin(), attempt.exits.end(),
+                     [](const RankExit& exit) { return exit.clean(); });
+}
+
+void add_stacks(const AttemptRecord& attempt, Verdict& verdict) {
+  for (const auto& stacks : attempt.stacks) {
+    std::string text = "rank " + std::to_string(stacks.rank) + " (" + stacks.process_state + ") " +
+                       (stacks.answered ? "is at:\n" : "did not answer the stack dump:\n");
+    verdict.evidence.push_back(
+        {text + stacks.text, node_of(attempt, stacks.rank), stacks.rank, attempt.started});
+  }
+}
+
+// Where a rank of a hang is, when it can tell: ` (File "train.py", line 3 in step)`.
+std::string place_of(const AttemptRecord& attempt, std::uint32_t rank) {
+  for (const auto& stacks : attempt.stacks) {
+    if (stacks.rank != rank) continue;
+    std::string_view frame = innermost_frame(stacks.text).substr(0, kLineMax);
+    frame.remove_prefix(std::min(frame.find_first_not_of(' '), frame.size()));
+    if (!frame.empty()) return " (" + std::string(frame) + ")";
+    if (!stacks.answered) return " (" + stacks.process_state + ")";
+  }
+  return {};
+}
+
 Verdict hang(const AttemptRecord& attempt) {
+  const bool all_wait =
+      std::all_of(attempt.stacks.begin(), attempt.stacks.end(),
+                  [](const auto& one) { return one.answered && waits_for_peers(one.text); });
+  if (all_wait && !attempt.stacks.empty() && some_ended_well(attempt)) {
+    Verdict verdict = left_early(attempt, "they wait for it");
+    add_stacks(attempt, verdict);
+    return verdict;
+  }
   Verdict verdict{.cause = CauseClass::kUnknown,
                   .action = Action::kRestartRanks,
                   .confidence = Confidence::kLow};
@@ -174,12 +230,7 @@ Verdict hang(const AttemptRecord& attempt) {
     if (std::find(verdict.nodes.begin(), verdict.nodes.end(), node) == verdict.nodes.end())
       verdict.nodes.push_back(node);
   }
-  for (const auto& stacks : attempt.stacks) {
-    std::string text = "rank " + std::to_string(stacks.rank) + " (" + stacks.process_state + ") " +
-                       (stacks.answered ? "is at:\n" : "did not answer the stack dump:\n");
-    verdict.evidence.push_back(
-        {text + stacks.text, node_of(attempt, stacks.rank), stacks.rank, attempt.started});
-  }
+  add_stacks(attempt, verdict);
   verdict.summary = "no progress";
   if (verdict.ranks.empty()) {
     verdict.summary += attempt.stacks.empty() ? "; no rank's stack could be read"
@@ -189,7 +240,8 @@ Verdict hang(const AttemptRecord& attempt) {
   verdict.confidence = Confidence::kMedium;
   verdict.summary += ";";
   for (const std::uint32_t rank : verdict.ranks)
-    verdict.summary += " rank " + std::to_string(rank) + " on " + to_string(node_of(attempt, rank));
+    verdict.summary += " rank " + std::to_string(rank) + " on " +
+                       to_string(node_of(attempt, rank)) + place_of(attempt, rank);
   verdict.summary +=
       verdict.ranks.size() == 1 ? " is not where the others are" : " are not where the others are";
   return verdict;
@@ -233,7 +285,7 @@ Verdict diagnose(const AttemptRecord& attempt) {
       continue;
     else if (is_echo(exit))
       keep_first(echo, exit);
-    else if (exit.signal != 0)
+    else if (signal_of(exit) != 0)
       keep_first(by_signal, exit);
     else
       keep_first(by_itself, exit);
@@ -247,6 +299,8 @@ Verdict diagnose(const AttemptRecord& attempt) {
             .action = Action::kRestartRanks,
             .confidence = Confidence::kHigh,
             .summary = attempt.planned};
+  if (echo != nullptr && some_ended_well(attempt))
+    return left_early(attempt, describe(attempt, *echo));
   Verdict verdict{.cause = CauseClass::kUnknown,
                   .action = Action::kRestartRanks,
                   .confidence = Confidence::kLow};

@@ -10,7 +10,8 @@ namespace holdfast {
 // broken connection, so those echoes count only when there is nothing else.
 //
 // The order in which causes are believed: a node that was lost or has a device fault; memory; a
-// rank ended by a signal; a rank that raised something of its own; a hang; echoes alone.
+// rank ended by a signal; a rank that raised something of its own; a hang; echoes alone. A rank
+// that ended well explains a hang of ranks that all wait for a peer, and echoes.
 [[nodiscard]] Verdict diagnose(const AttemptRecord& attempt);
 
 // Whether an error of a rank only says that another rank went away.

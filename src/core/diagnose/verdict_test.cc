@@ -48,6 +48,44 @@ TEST(Verdict, TheFirstCauseIsBelievedHoweverLateItIsHeardOf) {
   EXPECT_THAT(verdict.summary, HasSubstr("SIGSEGV"));
 }
 
+TEST(Verdict, ARankThatEndedWellTooEarlyIsNamedAndNotItsVictims) {
+  const RankExit done{.rank = 3};
+  const Verdict verdict = diagnose(attempt_with({done, echo(0), echo(1)}));
+  EXPECT_EQ(verdict.cause, CauseClass::kApplication);
+  EXPECT_THAT(verdict.ranks, ElementsAre(3u));
+  EXPECT_THAT(verdict.nodes, ElementsAre(NodeId{2}));
+  EXPECT_THAT(verdict.summary, HasSubstr("rank 3 on n2 exited with status 0 while others"));
+  EXPECT_EQ(diagnose(attempt_with({done, killed(5, SIGSEGV)})).ranks, std::vector{5u});
+}
+
+TEST(Verdict, AHangOfRanksThatWaitForOneThatEndedWell) {
+  const std::string waits =
+      "Current thread 0x1 (most recent call first):\n"
+      "  File \"/x/torch/distributed/distributed_c10d.py\", line 1 in all_reduce\n";
+  AttemptRecord attempt = attempt_with({{.rank = 1}});
+  attempt.stalled = {0};
+  attempt.stacks = {{.rank = 0, .answered = true, .text = waits}};
+  EXPECT_THAT(diagnose(attempt).ranks, ElementsAre(1u));
+  // One that is somewhere of its own, after the others are done, is itself what hangs.
+  attempt.stacks[0].text =
+      "Current thread 0x1 (most recent call first):\n  File \"t.py\", line 9 in up\n";
+  EXPECT_THAT(diagnose(attempt).summary, HasSubstr("no progress"));
+}
+
+TEST(Verdict, TheStatusOfAShellTellsTheSignal) {
+  const Verdict verdict = diagnose(attempt_with({{.rank = 2, .code = 137}, echo(0)}));
+  EXPECT_EQ(verdict.cause, CauseClass::kUnknown);
+  EXPECT_THAT(verdict.summary,
+              HasSubstr("status 137: a process that it waited for was ended by SIGKILL"));
+  EXPECT_EQ(diagnose(attempt_with({{.rank = 2, .code = 255}})).cause, CauseClass::kApplication);
+}
+
+TEST(Verdict, TheLastLineStandsInForAMissingException) {
+  const RankExit exit{.rank = 2, .code = 1, .log_tail = "loading\nno such file: vocab.json\n\n"};
+  EXPECT_THAT(diagnose(attempt_with({exit})).summary,
+              HasSubstr("exited with status 1; its last output: no such file: vocab.json"));
+}
+
 TEST(Verdict, CausesAreBelievedInTheOrderOfTheHeader) {
   AttemptRecord attempt = attempt_with({});
   attempt.stalled = {3};

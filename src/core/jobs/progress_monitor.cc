@@ -12,6 +12,17 @@ Duration stall_after(const HangPolicy& policy, const RankProgress& progress) {
                   nanoseconds(progress.median_step_ns) * std::int64_t{policy.stall_factor});
 }
 
+// How long an attempt may take to its first step. Only for a job that has made one before: nothing
+// else tells a hang from a long start. Doubled with each attempt in vain, so that a start that has
+// become slower, with more to restore, is let through in the end.
+std::optional<Duration> first_step_limit(const JobRecord& job, Duration start_took) {
+  const HangPolicy& policy = job.spec.hang;
+  if (start_took == Duration{} && job.step_reached == 0) return std::nullopt;
+  const Duration known = start_took == Duration{} ? policy.stall_min : start_took;
+  const Duration limit = std::max(policy.stall_min, known * std::int64_t{policy.stall_factor});
+  return limit * (std::int64_t{1} << std::min<std::uint32_t>(job.attempts_without_progress, 10));
+}
+
 void measure_rate(ProgressMonitor::RankSample& sample, const RankProgress& progress, Instant now) {
   if (progress.steps_this_attempt < sample.window_first_step || sample.window_start == Instant{}) {
     sample.window_start = now;
@@ -30,8 +41,14 @@ void measure_rate(ProgressMonitor::RankSample& sample, const RankProgress& progr
 std::optional<event::Progressed> ProgressMonitor::seen(const JobRecord& job, NodeId node,
                                                        const RankProgress& progress, Instant now) {
   Watch& watch = watches_[job.id];
-  if (watch.attempt != job.attempt.number)
-    watch = Watch{.attempt = job.attempt.number, .policy = job.spec.hang};
+  if (watch.attempt != job.attempt.number) {
+    Watch next{.attempt = job.attempt.number, .policy = job.spec.hang};
+    next.began = now;
+    next.start_took = watch.start_took;
+    next.first_step_limit = first_step_limit(job, next.start_took);
+    watch = std::move(next);
+    if (watch.first_step_limit) watch.check_at = now + *watch.first_step_limit;
+  }
   const bool first_sight = !watch.ranks.contains(progress.rank);
   RankSample& sample = watch.ranks[progress.rank];
   if (first_sight || progress.steps_this_attempt != sample.progress.steps_this_attempt)
@@ -42,6 +59,8 @@ std::optional<event::Progressed> ProgressMonitor::seen(const JobRecord& job, Nod
   bool news = false;
   if (progress.steps_this_attempt > 0 && !watch.made_step) {
     watch.made_step = news = true;
+    watch.start_took = std::max(watch.start_took, now - watch.began);
+    watch.check_at.reset();
     for (auto& [rank, other] : watch.ranks) other.changed_at = now;
   }
   if (watch.made_step && !watch.reported && !watch.check_at)
@@ -78,7 +97,9 @@ std::vector<event::RanksStalled> ProgressMonitor::take_stalled(Instant now) {
     std::optional<Instant> next;
     for (const auto& [rank, sample] : watch.ranks) {
       if (sample.ended) continue;
-      const Duration limit = stall_after(watch.policy, sample.progress);
+      const Duration limit = watch.made_step || !watch.first_step_limit
+                                 ? stall_after(watch.policy, sample.progress)
+                                 : *watch.first_step_limit;
       if (now - sample.changed_at >= limit) {
         stalled.ranks.push_back(rank);
         stalled.for_at_least = std::max(stalled.for_at_least, limit);

@@ -17,8 +17,9 @@ namespace holdfast {
 // is rebuilt from heartbeats after a restart and is not journaled.
 //
 // A rank hangs when it has made no step for max(stall_min, stall_factor x its median step) while it
-// is alive. The clock of a rank starts with the first step of any rank of the attempt: before that
-// nothing tells a hang from a long start.
+// is alive. The clock of a rank starts with the first step of any rank of the attempt. Before that,
+// only a job that has made steps in an earlier attempt can hang: when it takes stall_factor x the
+// longest start that was seen, or, after a restart of ours, stall_factor x stall_min.
 class ProgressMonitor {
  public:
   struct RankSample {
@@ -57,7 +58,10 @@ class ProgressMonitor {
     std::optional<std::uint64_t> committed;
     std::uint64_t failures = 0;
     bool reported = false;
-    std::optional<Instant> check_at;  // nullopt: nothing to check
+    Instant began;                             // when it was first heard of
+    Duration start_took;                       // longest of all attempts; zero: not known
+    std::optional<Duration> first_step_limit;  // nullopt: none
+    std::optional<Instant> check_at;           // nullopt: nothing to check
   };
   std::map<JobId, Watch> watches_;
 };

@@ -66,6 +66,32 @@ TEST_F(ProgressMonitorTest, BeforeTheFirstStepNothingIsAHang) {
   EXPECT_THAT(stalled(10'030), ElementsAre(1u));
 }
 
+TEST_F(ProgressMonitorTest, ALaterAttemptIsGivenTenTimesTheLongestStartToItsFirstStep) {
+  seen(0, 0, 0);
+  seen(0, 1, 7);
+  job_.attempt.number = Attempt{2};
+  seen(0, 0, 100);
+  seen(1, 0, 100);
+  EXPECT_EQ(monitor_.next_deadline(), at(170));
+  EXPECT_THAT(stalled(169), IsEmpty());
+  EXPECT_THAT(stalled(170), ElementsAre(0u, 1u));
+  EXPECT_THAT(stalled(1000), IsEmpty()) << "once";
+  job_.attempt.number = Attempt{3};
+  job_.attempts_without_progress = 1;
+  seen(0, 0, 200);
+  EXPECT_THAT(stalled(339), IsEmpty()) << "twice as long";
+  seen(0, 1, 339);  // from the first step on the usual limits
+  EXPECT_THAT(stalled(368), IsEmpty());
+  EXPECT_THAT(stalled(369), ElementsAre(0u));
+}
+
+TEST_F(ProgressMonitorTest, AStartThatWasNotSeenIsTakenToBeTheMinimum) {
+  job_.step_reached = 50;
+  seen(0, 0, 0);
+  EXPECT_THAT(stalled(299), IsEmpty());
+  EXPECT_THAT(stalled(300), ElementsAre(0u));
+}
+
 TEST_F(ProgressMonitorTest, ARankThatIsFirstHeardOfLateHasItsOwnClock) {
   seen(0, 1, 0);
   seen(1, 0, 25);

@@ -34,12 +34,14 @@ RecoveryDecision decide_recovery(const JobSpec& spec, const Verdict& verdict,
                                  const RetryCount& count) {
   const std::uint32_t limit = spec.retry.attempts_without_progress_max;
   const std::string tries =
-      std::to_string(count.without_progress) + " attempts without new progress";
+      count.without_progress == 1
+          ? std::string("an attempt without new progress")
+          : std::to_string(count.without_progress) + " attempts without new progress";
 
   if (verdict.cause == CauseClass::kOutOfMemory && count.out_of_memory >= 2)
     return {.reason = "out of memory again without new progress; " + verdict.summary};
   if (verdict.cause == CauseClass::kApplication && count.without_progress >= limit)
-    return {.reason = tries + ", each ended by the application: " + verdict.summary};
+    return {.reason = tries + ", ended by the application: " + verdict.summary};
   // Without proof of whose fault it is the job gets twice the tries, half of them on other nodes.
   if (counts_against_job(verdict) && count.without_progress >= 2 * limit)
     return {.reason = tries + " and no proven cause; last seen: " + verdict.summary};
