@@ -272,7 +272,9 @@ std::string_view kernel_message(std::string_view line) {
 }
 
 std::optional<KernelFinding> find_in_kernel_line(std::string_view line) {
-  auto finding = find_in_message(kernel_message(line));
+  // The kernel's own lines have at most 1 KiB; matching longer ones could take long.
+  constexpr std::size_t kReadMax = 4096;
+  auto finding = find_in_message(kernel_message(line.substr(0, kReadMax)));
   if (!finding) return std::nullopt;
   while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.remove_suffix(1);
   finding->fault.line = std::string(line);
