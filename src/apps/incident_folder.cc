@@ -5,12 +5,14 @@
 #include <string.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <memory>
 #include <set>
 
 #include <nlohmann/json.hpp>
 
+#include "core/diagnose/flight_record.h"
 #include "core/diagnose/kernel_log.h"
 #include "io/files.h"
 #include "io/utf8.h"
@@ -90,6 +92,7 @@ class FolderReader {
                                           "/ranks.json is no JSON; see "
                                           "docs/incident-folder.md for an example"};
     HF_TRY_VOID(read_root(root));
+    HF_TRY_VOID(read_flight_records());
     HF_TRY_VOID(read_kernel_logs());
     return std::move(result_);
   }
@@ -205,17 +208,46 @@ class FolderReader {
     return {};
   }
 
-  Result<void> read_kernel_logs() {
-    const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir((folder_ + "/kmsg").c_str()),
-                                                      ::closedir);
-    if (listing == nullptr) return {};
+  // Names of the files in a folder of the folder, sorted; none where it is not there.
+  std::vector<std::string> files_in(const std::string& name) const {
     std::vector<std::string> files;
-    while (const dirent* entry = ::readdir(listing.get()))
-      if (const std::string name = entry->d_name; name.ends_with(".log")) files.push_back(name);
+    const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir((folder_ + "/" + name).c_str()),
+                                                      ::closedir);
+    while (listing != nullptr) {
+      const dirent* entry = ::readdir(listing.get());
+      if (entry == nullptr) break;
+      if (entry->d_name[0] != '.') files.emplace_back(entry->d_name);
+    }
     std::ranges::sort(files);
-    for (const std::string& name : files) {
+    return files;
+  }
+
+  Result<void> read_kernel_logs() {
+    for (const std::string& name : files_in("kmsg")) {
+      if (!name.ends_with(".log")) continue;
       HF_TRY(const auto text, optional_file("kmsg/" + name));
       if (text) read_kernel_log(node_named(name.substr(0, name.size() - 4)), *text);
+    }
+    return {};
+  }
+
+  // The last number in a file's name is its rank: "rank-3.pickle", PyTorch's "nccl_trace_rank_3".
+  Result<void> read_flight_records() {
+    constexpr std::string_view kDigits = "0123456789";
+    for (const std::string& name : files_in("flight")) {
+      const auto end = name.find_last_of(kDigits);
+      if (end == std::string::npos) continue;
+      const auto before = name.find_last_not_of(kDigits, end);
+      const std::size_t first = before == std::string::npos ? 0 : before + 1;
+      std::uint32_t rank = 0;
+      std::from_chars(name.data() + first, name.data() + end + 1, rank);
+      if (rank >= result_.evidence.ranks.size()) continue;
+      HF_TRY(const std::string pickle, read_file(folder_ + "/flight/" + name, kRanksMax));
+      const auto record = read_flight_record(pickle);
+      if (record.ok())
+        result_.evidence.ranks[rank].collectives = *record;
+      else
+        result_.notes.push_back("flight/" + name + " was not used: " + record.error().text());
     }
     return {};
   }

@@ -138,9 +138,27 @@ std::vector<std::uint32_t> behind(const IncidentEvidence& evidence, const Counte
   return 2 * fewest.size() < evidence.ranks.size() ? fewest : std::vector<std::uint32_t>{};
 }
 
-// Whom the others wait for when no stack tells: the rank without a timeout of its own, else the one
-// that began fewer collectives, else the one with fewer steps.
+// The ranks that began fewer collectives of a process group than its other members.
+std::vector<std::uint32_t> behind_in_flight(const IncidentEvidence& evidence) {
+  std::set<std::string> groups;
+  for (const RankEvidence& rank : evidence.ranks)
+    for (const auto& [group, last] : rank.collectives) groups.insert(group);
+  for (const std::string& group : groups) {
+    auto ranks = behind(evidence, [&](const RankEvidence& rank) {
+      const auto found = rank.collectives.find(group);
+      return found == rank.collectives.end() ? std::nullopt : std::optional(found->second);
+    });
+    if (!ranks.empty()) return ranks;
+  }
+  return {};
+}
+
+// Whom the others wait for when no stack tells: the rank that began fewer collectives, by flight
+// records; the one without a timeout of its own; the one whose watchdog saw fewer collectives; the
+// one with fewer steps.
 std::vector<std::uint32_t> silent_ranks(const IncidentEvidence& evidence) {
+  std::vector<std::uint32_t> ranks = behind_in_flight(evidence);
+  if (!ranks.empty()) return ranks;
   std::vector<std::uint32_t> silent;
   std::size_t timed_out = 0;
   for (const RankEvidence& rank : evidence.ranks) {
@@ -150,7 +168,7 @@ std::vector<std::uint32_t> silent_ranks(const IncidentEvidence& evidence) {
       silent.push_back(rank.exit.rank);
   }
   if (timed_out > silent.size() && !silent.empty()) return silent;
-  auto ranks = behind(evidence, [](const RankEvidence& rank) { return rank.log.last_enqueued; });
+  ranks = behind(evidence, [](const RankEvidence& rank) { return rank.log.last_enqueued; });
   if (ranks.empty())
     ranks = behind(evidence, [](const RankEvidence& rank) { return rank.last_step; });
   return ranks;
@@ -354,8 +372,9 @@ std::optional<Verdict> bad_loss(const IncidentEvidence& evidence) {
 void name_the_silent(const IncidentEvidence& evidence, Verdict& verdict) {
   const bool any = std::ranges::any_of(evidence.ranks,
                                        [](const RankEvidence& rank) { return rank.log.timed_out; });
-  const bool running = std::ranges::any_of(
-      evidence.ranks, [](const RankEvidence& rank) { return rank.state == State::kRunning; });
+  const bool running = std::ranges::any_of(evidence.ranks, [](const RankEvidence& rank) {
+    return rank.state == State::kRunning || !rank.collectives.empty();
+  });
   if (!any && !running) return;
   const std::vector<std::uint32_t> ranks = silent_ranks(evidence);
   if (ranks.empty()) return;

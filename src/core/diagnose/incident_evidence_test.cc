@@ -235,6 +235,15 @@ TEST(Judge, TheRankThatTheWatchdogsWaitedFor) {
   EXPECT_THAT(judge(evidence).ranks, ElementsAre(3u)) << "the one without a timeout";
 }
 
+TEST(Judge, TheRankThatIsBehindInTheFlightRecords) {
+  IncidentEvidence evidence = all_echo(4);
+  for (RankEvidence& rank : evidence.ranks) rank.collectives = {{"0", 301}, {"1", 7}};
+  evidence.ranks[2].collectives["1"] = 6;
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(2u));
+  raises(evidence.ranks[0], "KeyError: 'x'");
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(0u)) << "a cause of its own counts more";
+}
+
 TEST(Judge, ALostNodeIsReplaced) {
   IncidentEvidence evidence = all_echo(4);
   evidence.ranks[2].state = evidence.ranks[3].state = RankEvidence::State::kLost;

@@ -1,4 +1,5 @@
-// Any bytes as a rank's log and stack dump: reading ends, and judging what was read does too.
+// Any bytes as a rank's log, stack dump and flight record: reading ends, and judging what was read
+// does too.
 
 #include <cstddef>
 #include <cstdint>
@@ -6,10 +7,12 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "core/diagnose/flight_record.h"
 #include "core/diagnose/incident_evidence.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(bytes), size);
+  (void)holdfast::read_flight_record(text);
   holdfast::IncidentEvidence evidence;
   for (std::uint32_t rank = 0; rank < 2; ++rank)
     evidence.ranks.push_back({.exit = {.rank = rank, .code = 1},
