@@ -51,11 +51,11 @@ inline constexpr auto kWords<Confidence> = std::to_array<std::string_view>({"low
 
 // One finding on a node: what, where, and the line that shows it.
 struct Fault {
-  std::string kind;              // "xid", "oom_kill"
+  std::string kind;              // "xid", "sxid", "oom", ... (core/diagnose/kernel_rules.cc)
   std::int32_t code = 0;         // the Xid number; 0 where the kind has none
   std::string device;            // PCI address; empty where the kind has none
   std::int32_t pid = 0;          // the process it names; 0: none
-  std::uint64_t used_bytes = 0;  // oom_kill: resident memory of the victim
+  std::uint64_t used_bytes = 0;  // oom: resident memory of the victim
   CauseClass cause = CauseClass::kUnknown;
   Action action = Action::kNone;  // the mildest that cures it
   std::string line;               // as found in the log

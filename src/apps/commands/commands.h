@@ -70,6 +70,7 @@ void add_breaker(CLI::App& app);
 void add_chaos(CLI::App& app);
 void add_sim(CLI::App& app);
 void add_advise(CLI::App& app);
+void add_diagnose(CLI::App& app);
 void add_explain(CLI::App& app);
 void add_version(CLI::App& app);
 

@@ -216,7 +216,7 @@ void AgentMachine::on(const agent_event::PageRead& read) {
 void AgentMachine::on(const agent_event::KernelLine& line) {
   const std::optional<Fault> fault = read_kernel_line(line.line);
   if (!fault) return;
-  if (fault->kind == "oom_kill") {
+  if (fault->kind == "oom") {
     oom_kills_[fault->pid] = fault->used_bytes;
     if (oom_kills_.size() > kOomKillsKept) oom_kills_.erase(oom_kills_.begin());
   }

@@ -221,7 +221,7 @@ void Controller::on(const event::NodeFault& found) {
                            (fault.device.empty() ? "" : " on " + fault.device);
   if (fault.action == Action::kAskOperator) {
     audit(Severity::kAlert, "node.fault",
-          text + " is not in the table; look at it and `holdfast node replace` if it is bad: " +
+          text + " asks for a person; look at it and `holdfast node replace` if it is bad: " +
               fault.line,
           found.node, node->job);
     return;
@@ -335,7 +335,7 @@ void Controller::on(const event::NodeAddAsked& asked) {
 }
 
 // Many nodes bad at one moment is rarely many bad nodes: it is a switch, a driver roll-out or our
-// own network, and taking them all out makes it worse. Machines that have ended are not asked about.
+// own network, and taking them all out makes it worse. A machine that has ended is no such case.
 bool Controller::breaker_lets(const std::vector<NodeId>& bad) {
   Breaker& breaker = state_.breaker;
   if (bad.empty()) return true;

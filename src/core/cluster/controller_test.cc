@@ -216,7 +216,7 @@ TEST_F(RunningJobTest, Xid13And31TouchNoNode) {
   }
   xid(3, 9999, Action::kAskOperator);
   EXPECT_EQ(node(3).state, NodeState::kHealthy);
-  EXPECT_THAT(audit("node.fault"), HasSubstr("not in the table"));
+  EXPECT_THAT(audit("node.fault"), HasSubstr("asks for a person"));
 }
 
 TEST_F(RunningJobTest, ANodeCanBeReplacedByHand) {

@@ -4,40 +4,26 @@
 #include <array>
 #include <charconv>
 #include <string>
+#include <vector>
+
+#include "core/diagnose/kernel_rules.h"
+#include "core/diagnose/message_pattern.h"
 
 namespace holdfast {
 namespace {
 
-struct XidRule {
-  std::int32_t code;
-  CauseClass cause;
-  Action action;  // the recovery action that NVIDIA's XID catalogue gives
-};
-
-// Source: NVIDIA, "GPU Debug Guidelines" and the XID catalogue of the driver documentation. The
-// user application's own faults (13, 31, 43, 45) touch no node: ByteDance found 41 of 62 illegal
-// memory accesses to be user code (SOSP'25, table 2).
-constexpr auto kXidRules = std::to_array<XidRule>({
-    {13, CauseClass::kApplication, Action::kNone},          // graphics engine exception
-    {31, CauseClass::kApplication, Action::kNone},          // memory page fault
-    {43, CauseClass::kApplication, Action::kNone},          // GPU stopped processing
-    {45, CauseClass::kApplication, Action::kNone},          // preemptive cleanup after an error
-    {48, CauseClass::kAccelerator, Action::kResetDevice},   // double-bit ECC error
-    {63, CauseClass::kAccelerator, Action::kNone},          // row remapping recorded
-    {64, CauseClass::kAccelerator, Action::kResetDevice},   // row remapping failed
-    {74, CauseClass::kInterconnect, Action::kResetDevice},  // NVLink error
-    {79, CauseClass::kAccelerator, Action::kReplaceNode},   // fallen off the bus
-    {94, CauseClass::kAccelerator, Action::kNone},          // contained ECC error
-    {95, CauseClass::kAccelerator, Action::kResetDevice},   // uncontained ECC error
-    {119, CauseClass::kAccelerator, Action::kResetDevice},  // GSP RPC timeout
-    {120, CauseClass::kAccelerator, Action::kResetDevice},  // GSP error
-});
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_hex(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
 
 // Reads a number at the front of `text` and drops it from there.
 template <class Integer>
-std::optional<Integer> take_number(std::string_view& text) {
+std::optional<Integer> take_number(std::string_view& text, int base = 10) {
   Integer value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
   if (error != std::errc()) return std::nullopt;
   text.remove_prefix(static_cast<std::size_t>(end - text.data()));
   return value;
@@ -49,57 +35,256 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
-std::optional<Fault> read_xid(std::string_view line, std::string_view rest) {
-  if (!take_prefix(rest, "(")) return std::nullopt;
-  const auto close = rest.find("): ");
-  if (close == std::string_view::npos || close == 0) return std::nullopt;
-  std::string_view device = rest.substr(0, close);
-  take_prefix(device, "PCI:");
-  rest.remove_prefix(close + 3);
-  const auto code = take_number<std::int32_t>(rest);
-  // The comma shows that the number is whole: a cut-off "7" must not pass for Xid 7.
-  if (!code || !rest.starts_with(",")) return std::nullopt;
+// Plain rules by the first character of their message, in the order of the table.
+struct RuleIndex {
+  std::array<std::vector<const KernelRule*>, 256> plain;
+  std::vector<const KernelRule*> of_devices;
 
-  Fault fault{
-      .kind = "xid", .code = *code, .device = std::string(device), .line = std::string(line)};
-  if (const auto pid = rest.find("pid="); pid != std::string_view::npos) {
-    std::string_view digits = rest.substr(pid + 4);
-    take_prefix(digits, "'");
-    fault.pid = take_number<std::int32_t>(digits).value_or(0);
+  RuleIndex() {
+    for (const KernelRule& rule : kernel_rules()) {
+      if (rule.driver.empty())
+        plain[static_cast<unsigned char>(rule.pattern.front())].push_back(&rule);
+      else
+        of_devices.push_back(&rule);
+    }
   }
-  const auto* rule = std::find_if(kXidRules.begin(), kXidRules.end(),
-                                  [&](const XidRule& r) { return r.code == *code; });
-  fault.cause = rule == kXidRules.end() ? CauseClass::kUnknown : rule->cause;
-  fault.action = rule == kXidRules.end() ? Action::kAskOperator : rule->action;
-  return fault;
+};
+const RuleIndex kIndex;
+
+// "(PCI:0000:b9:00): ": the address, without "PCI:" and what follows a space (an instance of MIG).
+// Empty when it is none; `text` goes on behind it.
+std::string_view take_address(std::string_view& text) {
+  if (!take_prefix(text, "(")) return {};
+  const auto close = text.find("): ");
+  if (close == std::string_view::npos) return {};
+  std::string_view address = text.substr(0, close);
+  text.remove_prefix(close + 3);
+  take_prefix(address, "PCI:");
+  address = address.substr(0, address.find(' '));
+  const bool valid =
+      address.find(':') != std::string_view::npos &&
+      std::ranges::all_of(address, [](char c) { return is_hex(c) || c == ':' || c == '.'; });
+  return valid ? address : std::string_view{};
 }
 
-std::optional<Fault> read_oom_kill(std::string_view line, std::string_view rest) {
-  const auto pid = take_number<std::int32_t>(rest);
-  if (!pid || !rest.starts_with(" (")) return std::nullopt;
-  Fault fault{.kind = "oom_kill",
-              .pid = *pid,
-              .cause = CauseClass::kOutOfMemory,
-              .action = Action::kRestartRanks,
-              .line = std::string(line)};
-  if (const auto rss = rest.find("anon-rss:"); rss != std::string_view::npos) {
-    rest.remove_prefix(rss + 9);
-    if (const auto kib = take_number<std::uint64_t>(rest); kib && rest.starts_with("kB"))
-      fault.used_bytes = *kib * 1024;
+// A code and what ends it: a cut-off "7" must not pass for Xid 7.
+std::optional<std::int32_t> take_code(std::string_view& text) {
+  const auto code = take_number<std::int32_t>(text);
+  if (!code || *code < 0 || (!take_prefix(text, ",") && !text.starts_with(" "))) return {};
+  return code;
+}
+
+std::int32_t pid_in(std::string_view text) {
+  const auto at = text.find("pid=");
+  if (at == std::string_view::npos) return 0;
+  text.remove_prefix(at + 4);
+  take_prefix(text, "'");
+  return std::max(take_number<std::int32_t>(text).value_or(0), 0);
+}
+
+KernelFinding of_code(std::string_view kind, std::int32_t code, std::string_view device,
+                      const std::optional<CodeRule>& rule, std::string_view source) {
+  KernelFinding finding;
+  finding.fault = {.kind = std::string(kind), .code = code, .device = std::string(device)};
+  finding.fault.cause = rule ? rule->cause : CauseClass::kUnknown;
+  finding.fault.action = rule ? rule->action : Action::kAskOperator;
+  finding.meaning = rule ? rule->meaning : "a code that is not documented";
+  finding.source = rule ? rule->source : source;
+  return finding;
+}
+
+std::optional<KernelFinding> read_xid(std::string_view rest) {
+  const std::string_view device = take_address(rest);
+  if (device.empty()) return std::nullopt;
+  const auto code = take_code(rest);
+  if (!code) return std::nullopt;
+  KernelFinding finding = of_code("xid", *code, device, xid_rule(*code), kXidSource);
+  finding.fault.pid = pid_in(rest);
+  constexpr std::int32_t kFirstNvlink5 = 144, kLastNvlink5 = 150, kRecoveryAction = 154;
+  std::optional<Action> action = finding.fault.action;
+  if (*code == kRecoveryAction) action = xid154_action(rest);
+  if (*code >= kFirstNvlink5 && *code <= kLastNvlink5) action = nvlink5_action(*code, rest);
+  if (!action) return std::nullopt;
+  finding.fault.action = *action;
+  return finding;
+}
+
+// "nvidia-nvswitch3: SXid (PCI:0000:05:00.0): 12028, Non-fatal, Link 32 ..."
+std::optional<KernelFinding> read_sxid(std::string_view rest) {
+  const auto colon = rest.find(": SXid ");
+  constexpr std::size_t kNameMax = 8;
+  if (colon == std::string_view::npos || colon > kNameMax) return std::nullopt;
+  rest.remove_prefix(colon + 7);
+  const std::string_view device = take_address(rest);
+  if (device.empty()) return std::nullopt;
+  const auto code = take_code(rest);
+  if (!code) return std::nullopt;
+  const auto rule = sxid_rule(*code);
+  KernelFinding finding = of_code("sxid", *code, device, rule, kSxidHeader);
+  if (!rule) return finding;
+  take_prefix(rest, " ");
+  Action& action = finding.fault.action;
+  if (take_prefix(rest, "Fatal, ")) {
+    if (action < Action::kResetDevice || action == Action::kAskOperator)
+      action = Action::kResetDevice;
+  } else if (rest.starts_with("Non-fatal, ")) {
+    // "Potentially fatal" in the guide, but not this time. The milder ones stay what they are.
+    if (rule->source != kSxidGuide || action == Action::kRebootNode) action = Action::kNone;
+  } else if (rule->source != kSxidGuide &&
+             (rest.starts_with("Severity ") || rest.starts_with("Data {"))) {
+    action = Action::kNone;  // details of the line before
   }
-  return fault;
+  return finding;
+}
+
+// "mce: [Hardware Error]: CPU 3: Machine Check: 0 Bank 5: be00000000800400": the bank's status
+// tells whether the error was corrected (Intel SDM, IA32_MCi_STATUS: bit 63 valid, bit 61
+// uncorrected).
+std::optional<KernelFinding> read_machine_check(std::string_view rest) {
+  constexpr std::string_view kSource = "Linux arch/x86/kernel/cpu/mce/core.c, Intel SDM volume 3";
+  constexpr std::size_t kStatusDigits = 16;
+  const auto cpu = take_number<std::uint32_t>(rest);
+  if (!cpu || !take_prefix(rest, ": Machine Check")) return std::nullopt;
+  const auto bank = rest.find(" Bank ");
+  if (bank == std::string_view::npos) return std::nullopt;
+  rest.remove_prefix(bank + 6);
+  if (!take_number<std::uint32_t>(rest) || !take_prefix(rest, ": ")) return std::nullopt;
+  const std::string_view digits = rest.substr(0, kStatusDigits);
+  const auto status = take_number<std::uint64_t>(rest, 16);
+  if (!status || digits.size() < kStatusDigits) return std::nullopt;
+  const bool uncorrected = (*status >> 61 & 1) != 0;
+  KernelFinding finding;
+  finding.fault = {.kind = "mce",
+                   .device = "cpu" + std::to_string(*cpu),
+                   .cause = CauseClass::kHost,
+                   .action = uncorrected ? Action::kRebootNode : Action::kNone};
+  finding.meaning = uncorrected ? "machine check: an error that could not be corrected"
+                                : "machine check: an error that was corrected";
+  finding.source = kSource;
+  return finding;
+}
+
+KernelFinding of_rule(const KernelRule& rule, const PatternMatch& match, std::string_view device) {
+  KernelFinding finding;
+  finding.fault = {.kind = std::string(rule.kind),
+                   .device = std::string(match.device.empty() ? device : match.device),
+                   .pid = match.pid.value_or(0),
+                   .cause = rule.cause,
+                   .action = rule.action};
+  if (rule.kind == "gpu_lost") finding.fault.code = 79;  // the Xid that it stands for
+  finding.meaning = rule.meaning;
+  finding.source = rule.source;
+  return finding;
+}
+
+// How much the victim of an out-of-memory kill held: "anon-rss:4096kB".
+std::uint64_t resident_bytes(std::string_view text) {
+  const auto at = text.find("anon-rss:");
+  if (at == std::string_view::npos) return 0;
+  text.remove_prefix(at + 9);
+  const auto kib = take_number<std::uint64_t>(text);
+  constexpr std::uint64_t kMost = ~std::uint64_t{0} / 1024;
+  return kib && *kib <= kMost && text.starts_with("kB") ? *kib * 1024 : 0;
+}
+
+std::optional<KernelFinding> by_plain_rules(std::string_view message) {
+  for (const KernelRule* rule : kIndex.plain[static_cast<unsigned char>(message.front())]) {
+    if (!message.starts_with(literal_head(rule->pattern))) continue;
+    const auto match = match_beginning(rule->pattern, message);
+    if (!match) continue;
+    KernelFinding finding = of_rule(*rule, *match, {});
+    if (rule->kind == "oom") finding.fault.used_bytes = resident_bytes(message);
+    return finding;
+  }
+  return std::nullopt;
+}
+
+// "DRIVER 0000:3b:00.0: text" or "DRIVER 0000:3b:00.0 NAME: text"
+std::optional<KernelFinding> by_device_rules(std::string_view message) {
+  constexpr std::size_t kDriverMax = 32, kAddress = 12;  // 0000:3b:00.0
+  const auto space = message.substr(0, kDriverMax).find(' ');
+  if (space == std::string_view::npos || message.size() < space + kAddress + 3) return std::nullopt;
+  const std::string_view address = message.substr(space + 1, kAddress);
+  if (address[4] != ':' || address[7] != ':' || address[10] != '.' || !is_hex(address[0]))
+    return std::nullopt;
+  const std::string_view driver = message.substr(0, space);
+  std::string_view rest = message.substr(space + 1 + kAddress);
+  const auto colon = rest.find(": ");
+  if (colon == std::string_view::npos) return std::nullopt;
+  rest.remove_prefix(colon + 2);
+  for (const KernelRule* rule : kIndex.of_devices) {
+    if (rule->driver != "*" && rule->driver != driver) continue;
+    if (const auto match = match_beginning(rule->pattern, rest))
+      return of_rule(*rule, *match, address);
+  }
+  return std::nullopt;
+}
+
+std::optional<KernelFinding> find_in_message(std::string_view message) {
+  if (message.empty()) return std::nullopt;
+  std::string_view rest = message;
+  if (take_prefix(rest, "NVRM: Xid ")) return read_xid(rest);
+  if (take_prefix(rest, "nvidia-nvswitch")) return read_sxid(rest);
+  if (take_prefix(rest, "mce: [Hardware Error]: CPU ")) return read_machine_check(rest);
+  if (auto finding = by_plain_rules(message)) return finding;
+  return by_device_rules(message);
+}
+
+// "[   12.345678] " and the "[ T7] " that CONFIG_PRINTK_CALLER adds.
+void drop_brackets(std::string_view& text) {
+  for (int i = 0; i < 2 && text.starts_with("["); ++i) {
+    const auto close = text.find(']');
+    constexpr std::size_t kStampMax = 40;
+    if (close == std::string_view::npos || close > kStampMax || text.starts_with("[Hardware"))
+      return;
+    text.remove_prefix(close + 1);
+    take_prefix(text, " ");
+  }
 }
 
 }  // namespace
 
+std::string_view kernel_message(std::string_view line) {
+  while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.remove_suffix(1);
+  if (line.empty()) return line;
+  if (is_digit(line.front())) {  // /dev/kmsg; or a date, below
+    constexpr std::size_t kHeadMax = 80;
+    const auto semicolon = line.substr(0, kHeadMax).find(';');
+    const auto comma = line.substr(0, 5).find(',');
+    if (semicolon != std::string_view::npos && comma < semicolon) return line.substr(semicolon + 1);
+  }
+  if (line.front() == '<') {
+    const auto close = line.substr(0, 6).find('>');
+    if (close == std::string_view::npos) return {};
+    line.remove_prefix(close + 1);
+  }
+  drop_brackets(line);
+  // syslog and journald: date, host, then the program, which must be the kernel.
+  constexpr std::string_view kKernel = " kernel: ";
+  constexpr std::size_t kHeadMax = 160;
+  if (const auto at = line.substr(0, kHeadMax).find(kKernel);
+      at != std::string_view::npos && at > 0 && line[at - 1] != ':' &&
+      line.substr(0, at).find(": ") == std::string_view::npos) {
+    line.remove_prefix(at + kKernel.size());
+    drop_brackets(line);
+  }
+  return line;
+}
+
+std::optional<KernelFinding> find_in_kernel_line(std::string_view line) {
+  // The kernel's own lines have at most 1 KiB; matching longer ones could take long.
+  constexpr std::size_t kReadMax = 4096;
+  auto finding = find_in_message(kernel_message(line.substr(0, kReadMax)));
+  if (!finding) return std::nullopt;
+  while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.remove_suffix(1);
+  finding->fault.line = std::string(line);
+  return finding;
+}
+
 std::optional<Fault> read_kernel_line(std::string_view line) {
-  constexpr std::string_view kXid = "NVRM: Xid ";
-  constexpr std::string_view kKilled = "ut of memory: Killed process ";  // with and without cgroup
-  if (const auto at = line.find(kXid); at != std::string_view::npos)
-    return read_xid(line, line.substr(at + kXid.size()));
-  if (const auto at = line.find(kKilled); at != std::string_view::npos)
-    return read_oom_kill(line, line.substr(at + kKilled.size()));
-  return std::nullopt;
+  auto finding = find_in_kernel_line(line);
+  if (!finding) return std::nullopt;
+  return std::move(finding->fault);
 }
 
 }  // namespace holdfast

@@ -14,7 +14,7 @@ namespace holdfast {
 namespace {
 
 // What the collective libraries say when a peer is gone. Their own messages: Gloo's transport,
-// PyTorch's store and process groups, NCCL.
+// PyTorch's store and process groups, NCCL, MPI.
 constexpr auto kEchoes = std::to_array<std::string_view>({
     "Connection closed by peer",
     "Connection reset by peer",
@@ -29,6 +29,21 @@ constexpr auto kEchoes = std::to_array<std::string_view>({
     "ncclRemoteError",
     "Application timeout caused pair closure",
     "recvValue failed",
+    "Watchdog caught collective operation timeout",
+    "detected by watchdog at work",
+    "before timing out",
+    "Some NCCL operations have failed or timed out",
+    "communicator encountered error set by",
+    "ncclSystemError",
+    "ncclInternalError",
+    "failed to recv, got 0",
+    "wait timeout after",
+    "monitoredBarrier",
+    "Network is unreachable",
+    "No route to host",
+    "MPI_ERR_PROC_FAILED",
+    "MPI_ERR_REVOKED",
+    "lost communication with a remote daemon",
     "Connection was likely closed",
 });
 

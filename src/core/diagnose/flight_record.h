@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace holdfast {
+
+// The last collective that a rank had begun, by process group, from a dump of PyTorch's flight
+// recorder (TORCH_NCCL_TRACE_BUFFER_SIZE; pickle protocols 2 to 5).
+//
+// A pickle is a program. This one may only build numbers, strings, lists and dicts: anything that
+// would name a class or call a function is refused, except for PyTorch's own typed lists, which are
+// taken as lists. Errors: kUnparsable, with the position.
+[[nodiscard]] Result<std::map<std::string, std::uint64_t>> read_flight_record(
+    std::string_view pickle);
+
+}  // namespace holdfast

@@ -1,0 +1,494 @@
+#include "core/diagnose/incident_evidence.h"
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <map>
+#include <set>
+#include <string_view>
+
+#include "core/diagnose/stacks.h"
+#include "core/diagnose/verdict.h"
+
+namespace holdfast {
+namespace {
+
+constexpr std::int64_t kSecond = 1'000'000'000;
+// Clocks of nodes differ, and a dying rank takes its time.
+constexpr std::int64_t kSameMoment = 5 * kSecond;
+// A kernel log holds more than the attempt; what is further away is not its business.
+constexpr std::int64_t kAround = 120 * kSecond;
+constexpr std::uint32_t kAttemptsMax = 3;  // as core/jobs/recovery.cc
+constexpr std::size_t kEvidenceMax = 40;
+
+using State = RankEvidence::State;
+
+bool is_failure(const RankEvidence& rank) {
+  return rank.state == State::kExited && !rank.exit.clean();
+}
+
+std::string name_of(const RankEvidence& rank) {
+  return "rank " + std::to_string(rank.exit.rank) + " on " + to_string(rank.node);
+}
+
+// One end of a rank that says something by itself.
+bool is_own(const RankEvidence& rank) {
+  if (!is_failure(rank)) return false;
+  const RankExit& exit = rank.exit;
+  if (exit.out_of_memory) return true;
+  if (!exit.error_type.empty()) return !says_peer_gone(exit.error_message);
+  if (exit.signal == SIGABRT || exit.signal == 0) return !says_peer_gone(exit.log_tail);
+  return true;
+}
+
+bool was_killed(const RankEvidence& rank) {
+  const std::int32_t signal = rank.exit.signal;
+  return !rank.exit.out_of_memory && (signal == SIGTERM || signal == SIGKILL);
+}
+
+// The log's findings go where diagnose() looks for them.
+void add_log(RankEvidence& rank) {
+  RankExit& exit = rank.exit;
+  exit.log_tail = rank.log.tail;
+  if (!is_failure(rank)) return;
+  exit.error_type = rank.log.error_type;
+  exit.error_message = rank.log.error_message;
+  exit.traceback = rank.log.traceback;
+  if (says_out_of_memory(exit.error_message) || exit.error_type == "bad_alloc")
+    exit.error_type = "OutOfMemoryError";
+  // An exception that only names the exit of a child or of a peer is not the signal's reason.
+  if (exit.signal != 0 && exit.signal != SIGABRT) exit.error_type.clear();
+}
+
+// A kill that the kernel's own record explains.
+void add_kernel_kills(IncidentEvidence& evidence) {
+  for (const NodeFinding& finding : evidence.findings) {
+    if (finding.fault.kind != "oom") continue;
+    RankEvidence* victim = nullptr;
+    for (RankEvidence& rank : evidence.ranks) {
+      if (rank.node != finding.node || !is_failure(rank) || rank.exit.signal != SIGKILL) continue;
+      if (rank.pid != 0 && rank.pid == finding.fault.pid) victim = &rank;
+      if (rank.pid == 0 && victim == nullptr) victim = &rank;
+    }
+    if (victim == nullptr) continue;
+    victim->exit.out_of_memory = true;
+    victim->exit.memory_peak_bytes =
+        std::max(victim->exit.memory_peak_bytes, finding.fault.used_bytes);
+  }
+}
+
+// Of failures that say something, those that came later than the first are what it led to; so are
+// kills from outside once a rank has failed by itself. Both count as asked for.
+void set_followers_aside(IncidentEvidence& evidence) {
+  std::optional<std::int64_t> first;
+  bool by_itself = false;
+  for (const RankEvidence& rank : evidence.ranks) {
+    if (!is_own(rank)) continue;
+    by_itself = by_itself || !was_killed(rank);
+    if (rank.ended_ns) first = std::min(first.value_or(*rank.ended_ns), *rank.ended_ns);
+  }
+  std::optional<std::int64_t> first_by_itself;
+  for (const RankEvidence& rank : evidence.ranks)
+    if (is_own(rank) && !was_killed(rank) && rank.ended_ns)
+      first_by_itself = std::min(first_by_itself.value_or(*rank.ended_ns), *rank.ended_ns);
+  for (RankEvidence& rank : evidence.ranks) {
+    if (!is_own(rank)) continue;
+    if (first && rank.ended_ns && *rank.ended_ns > *first + kSecond) rank.exit.asked = true;
+    const bool came_first =
+        rank.ended_ns && first_by_itself && *rank.ended_ns + kSecond / 2 < *first_by_itself;
+    if (was_killed(rank) && by_itself && !came_first) rank.exit.asked = true;
+  }
+}
+
+AttemptRecord record_of(const IncidentEvidence& evidence) {
+  AttemptRecord record{.number = Attempt{1},
+                       .started = Instant{evidence.started_ns.value_or(0)},
+                       .ranks_per_node = 1};
+  std::vector<const RankEvidence*> ended;
+  for (const RankEvidence& rank : evidence.ranks) {
+    record.nodes.push_back(rank.node);
+    record.step = std::max(record.step, rank.last_step.value_or(0));
+    if (rank.state == State::kExited) ended.push_back(&rank);
+    if (rank.state == State::kRunning) record.stalled.insert(rank.exit.rank);
+    if (rank.state == State::kLost &&
+        std::ranges::find(record.nodes_lost, rank.node) == record.nodes_lost.end())
+      record.nodes_lost.push_back(rank.node);
+    if (rank.state == State::kRunning && rank.stacks)
+      record.stacks.push_back({.rank = rank.exit.rank,
+                               .answered = !innermost_frame(*rank.stacks).empty(),
+                               .process_state = "as found",
+                               .text = *rank.stacks});
+  }
+  std::ranges::stable_sort(ended, {},
+                           [](const RankEvidence* rank) { return rank->ended_ns.value_or(0); });
+  for (const RankEvidence* rank : ended) record.exits.push_back(rank->exit);
+  record.made_step = record.step > 0;
+  return record;
+}
+
+// Ranks that are not where the others are, told by counters: the fewest, if they are a minority.
+template <class Counter>
+std::vector<std::uint32_t> behind(const IncidentEvidence& evidence, const Counter& counter) {
+  std::map<std::uint64_t, std::vector<std::uint32_t>> by_count;
+  for (const RankEvidence& rank : evidence.ranks)
+    if (const std::optional<std::uint64_t> count = counter(rank))
+      by_count[*count].push_back(rank.exit.rank);
+  if (by_count.size() < 2) return {};
+  const auto& fewest = by_count.begin()->second;
+  return 2 * fewest.size() < evidence.ranks.size() ? fewest : std::vector<std::uint32_t>{};
+}
+
+// The ranks that began fewer collectives of a process group than its other members.
+std::vector<std::uint32_t> behind_in_flight(const IncidentEvidence& evidence) {
+  std::set<std::string> groups;
+  for (const RankEvidence& rank : evidence.ranks)
+    for (const auto& [group, last] : rank.collectives) groups.insert(group);
+  for (const std::string& group : groups) {
+    auto ranks = behind(evidence, [&](const RankEvidence& rank) {
+      const auto found = rank.collectives.find(group);
+      return found == rank.collectives.end() ? std::nullopt : std::optional(found->second);
+    });
+    if (!ranks.empty()) return ranks;
+  }
+  return {};
+}
+
+// Whom the others wait for when no stack tells: the rank that began fewer collectives, by flight
+// records; the one without a timeout of its own; the one whose watchdog saw fewer collectives; the
+// one with fewer steps.
+std::vector<std::uint32_t> silent_ranks(const IncidentEvidence& evidence) {
+  std::vector<std::uint32_t> ranks = behind_in_flight(evidence);
+  if (!ranks.empty()) return ranks;
+  std::vector<std::uint32_t> silent;
+  std::size_t timed_out = 0;
+  for (const RankEvidence& rank : evidence.ranks) {
+    if (rank.log.timed_out)
+      ++timed_out;
+    else
+      silent.push_back(rank.exit.rank);
+  }
+  if (timed_out > silent.size() && !silent.empty()) return silent;
+  ranks = behind(evidence, [](const RankEvidence& rank) { return rank.log.last_enqueued; });
+  if (ranks.empty())
+    ranks = behind(evidence, [](const RankEvidence& rank) { return rank.last_step; });
+  return ranks;
+}
+
+void add_node(Verdict& verdict, NodeId node) {
+  if (std::ranges::find(verdict.nodes, node) == verdict.nodes.end()) verdict.nodes.push_back(node);
+}
+
+void add_rank(Verdict& verdict, const RankEvidence& rank) {
+  if (std::ranges::find(verdict.ranks, rank.exit.rank) == verdict.ranks.end())
+    verdict.ranks.push_back(rank.exit.rank);
+  add_node(verdict, rank.node);
+}
+
+std::string fault_text(const NodeFinding& finding) {
+  const Fault& fault = finding.fault;
+  return to_string(finding.node) + ": " + fault.kind +
+         (fault.code != 0 ? " " + std::to_string(fault.code) : "") +
+         (fault.device.empty() ? "" : " on " + fault.device) + ": " + fault.line;
+}
+
+void add_finding(Verdict& verdict, const NodeFinding& finding) {
+  verdict.evidence.push_back({fault_text(finding), finding.node, std::nullopt,
+                              Instant{finding.at_ns.value_or(0)}, finding.fault.cause});
+}
+
+// How a rank ended, in one line.
+void add_end(Verdict& verdict, const RankEvidence& rank) {
+  std::string text = name_of(rank);
+  if (rank.exit.signal != 0) {
+    text += " was ended by signal " + std::to_string(rank.exit.signal);
+  } else if (rank.state == State::kExited) {
+    text += " exited with status " + std::to_string(rank.exit.code);
+  } else {
+    text += " was running";
+  }
+  if (!rank.log.error_type.empty())
+    text += ": " + rank.log.error_type + ": " + rank.log.error_message.substr(0, 300);
+  verdict.evidence.push_back(
+      {std::move(text), rank.node, rank.exit.rank, Instant{rank.ended_ns.value_or(0)}});
+}
+
+// When the first rank failed by itself, where that is known.
+std::optional<std::int64_t> first_failure(const IncidentEvidence& evidence) {
+  std::optional<std::int64_t> first;
+  for (const RankEvidence& rank : evidence.ranks)
+    if (is_own(rank) && rank.ended_ns)
+      first = std::min(first.value_or(*rank.ended_ns), *rank.ended_ns);
+  return first;
+}
+
+bool comes_before(const NodeFinding& a, const NodeFinding& b) {
+  if (a.at_ns && b.at_ns) return *a.at_ns < *b.at_ns;
+  return false;
+}
+
+// The cure of all that befell one node: the driver's own word (Xid 154) counts more than the codes
+// that led to it.
+Action cure_of(const IncidentEvidence& evidence, const NodeFinding& first) {
+  Action cure = first.fault.action;
+  for (const NodeFinding& finding : evidence.findings) {
+    if (finding.node != first.node || !condemns_node(finding.fault)) continue;
+    if (finding.fault.kind == "xid" && finding.fault.code == 154) return finding.fault.action;
+    cure = std::max(cure, finding.fault.action);
+  }
+  return cure;
+}
+
+std::optional<Verdict> broken_machine(const IncidentEvidence& evidence) {
+  const NodeFinding* first = nullptr;
+  for (const NodeFinding& finding : evidence.findings)
+    if (condemns_node(finding.fault) && (first == nullptr || comes_before(finding, *first)))
+      first = &finding;
+  if (first == nullptr) return std::nullopt;
+  const auto failure = first_failure(evidence);
+  if (failure && first->at_ns && *first->at_ns > *failure + kSameMoment) return std::nullopt;
+
+  Verdict verdict{.cause = first->fault.cause,
+                  .action = cure_of(evidence, *first),
+                  .confidence = Confidence::kHigh};
+  // Xid 154 only sums up: the cause is what it sums up, where the log has that.
+  add_node(verdict, first->node);
+  for (const NodeFinding& finding : evidence.findings) {
+    // A link's far end complains too; any other fault of a second machine is its own.
+    const bool own =
+        condemns_node(finding.fault) && finding.fault.cause != CauseClass::kInterconnect;
+    if (own) add_node(verdict, finding.node);
+    if (finding.node == first->node || own) add_finding(verdict, finding);
+  }
+  std::size_t echoes = 0;
+  for (const RankEvidence& rank : evidence.ranks) {
+    const bool here = std::ranges::find(verdict.nodes, rank.node) != verdict.nodes.end();
+    const bool named = rank.pid != 0 && rank.pid == first->fault.pid && rank.node == first->node;
+    if ((here && is_own(rank)) || named) {
+      add_rank(verdict, rank);
+      add_end(verdict, rank);
+    } else if (is_failure(rank)) {
+      ++echoes;
+    }
+  }
+  if (verdict.ranks.empty())
+    for (const RankEvidence& rank : evidence.ranks)
+      if (rank.node == first->node && (is_failure(rank) || rank.state == State::kLost))
+        add_rank(verdict, rank);
+  verdict.summary = fault_text(*first);
+  if (echoes > 0) verdict.summary += "; " + std::to_string(echoes) + " ranks ended in consequence";
+  return verdict;
+}
+
+// An error of CUDA that no program can cause, without a line in a kernel log.
+std::optional<Verdict> broken_device(const IncidentEvidence& evidence) {
+  for (const RankEvidence& rank : evidence.ranks) {
+    if (!is_own(rank) || rank.exit.asked) continue;
+    const DeviceTrouble trouble =
+        device_trouble(rank.log.error_message.empty() ? rank.log.tail : rank.log.error_message);
+    if (trouble != DeviceTrouble::kHardware && trouble != DeviceTrouble::kUnavailable) continue;
+    const bool hardware = trouble == DeviceTrouble::kHardware;
+    Verdict verdict{.cause = CauseClass::kAccelerator,
+                    .action = hardware ? Action::kResetDevice : Action::kRestartOnOtherNodes,
+                    .confidence = Confidence::kMedium};
+    add_rank(verdict, rank);
+    add_end(verdict, rank);
+    verdict.summary = name_of(rank) + " reports its accelerator: " + rank.log.error_message;
+    return verdict;
+  }
+  return std::nullopt;
+}
+
+std::optional<Verdict> failed_storage(const IncidentEvidence& evidence) {
+  for (const RankEvidence& rank : evidence.ranks) {
+    if (!is_own(rank) || rank.exit.asked || !says_storage_failed(rank.exit.error_message)) continue;
+    const bool full = rank.exit.error_message.find("No space") != std::string::npos ||
+                      rank.exit.error_message.find("quota") != std::string::npos;
+    Verdict verdict{.cause = CauseClass::kStorage,
+                    .action = full ? Action::kAskOperator : Action::kRestartRanks,
+                    .confidence = Confidence::kMedium};
+    add_rank(verdict, rank);
+    add_end(verdict, rank);
+    verdict.summary = name_of(rank) + ": " + rank.exit.error_message;
+    return verdict;
+  }
+  return std::nullopt;
+}
+
+bool names_nan(std::string_view text) {
+  constexpr auto kWords = std::to_array<std::string_view>(
+      {"nan", "NaN", "non-finite", "not finite", "nonfinite", "infinite", "isfinite"});
+  return std::ranges::any_of(
+      kWords, [&](std::string_view word) { return text.find(word) != std::string_view::npos; });
+}
+
+// The loss went bad. Where one rank's did before the others', that rank is named.
+std::optional<Verdict> bad_loss(const IncidentEvidence& evidence) {
+  std::optional<std::uint64_t> first_step;
+  std::size_t bad = 0;
+  for (const RankEvidence& rank : evidence.ranks) {
+    if (rank.log.nan_line.empty()) {
+      if (is_own(rank) && !rank.exit.asked && !names_nan(rank.exit.error_message))
+        return std::nullopt;
+      continue;
+    }
+    if (is_own(rank) && !rank.exit.asked &&
+        (rank.exit.out_of_memory || rank.exit.signal != 0 ||
+         !names_nan(rank.exit.error_type + rank.exit.error_message + rank.exit.traceback)) &&
+        !rank.exit.error_type.empty())
+      return std::nullopt;
+    ++bad;
+    if (rank.log.nan_step)
+      first_step = std::min(first_step.value_or(*rank.log.nan_step), *rank.log.nan_step);
+  }
+  if (bad == 0) return std::nullopt;
+  Verdict verdict{.cause = CauseClass::kApplication,
+                  .action = Action::kRestartRanks,
+                  .confidence = Confidence::kMedium};
+  std::vector<const RankEvidence*> first;
+  for (const RankEvidence& rank : evidence.ranks)
+    if (!rank.log.nan_line.empty() && (!first_step || rank.log.nan_step == first_step))
+      first.push_back(&rank);
+  for (const RankEvidence* rank : first) {
+    add_rank(verdict, *rank);
+    verdict.evidence.push_back({name_of(*rank) + " wrote: " + rank->log.nan_line, rank->node,
+                                rank->exit.rank, Instant{rank->ended_ns.value_or(0)}});
+  }
+  verdict.summary = "the loss is no number any more" +
+                    (first_step ? " since step " + std::to_string(*first_step) : std::string()) +
+                    ", first on " + name_of(*first.front());
+  const auto writers = std::ranges::count_if(
+      evidence.ranks, [](const RankEvidence& rank) { return rank.log.writes_loss; });
+  if (first.size() < static_cast<std::size_t>(writers)) {
+    verdict.cause = CauseClass::kUnknown;
+    verdict.confidence = Confidence::kLow;
+    verdict.summary += " while others were well: data, or silent corruption on that node";
+  } else {
+    verdict.summary += "; a retry from the last commit first, then look at data and step size";
+  }
+  return verdict;
+}
+
+// Nothing but echoes and waiting: whoever is missing from them is the one they wait for.
+void name_the_silent(const IncidentEvidence& evidence, Verdict& verdict) {
+  const bool any = std::ranges::any_of(evidence.ranks,
+                                       [](const RankEvidence& rank) { return rank.log.timed_out; });
+  const bool running = std::ranges::any_of(evidence.ranks, [](const RankEvidence& rank) {
+    return rank.state == State::kRunning || !rank.collectives.empty();
+  });
+  if (!any && !running) return;
+  const std::vector<std::uint32_t> ranks = silent_ranks(evidence);
+  if (ranks.empty()) return;
+  verdict.ranks.clear();
+  verdict.nodes.clear();
+  verdict.cause = CauseClass::kUnknown;
+  verdict.confidence = Confidence::kMedium;
+  verdict.summary = "no progress; the others wait for";
+  for (const std::uint32_t rank : ranks) {
+    add_rank(verdict, evidence.ranks[rank]);
+    add_end(verdict, evidence.ranks[rank]);
+    verdict.summary += " " + name_of(evidence.ranks[rank]);
+  }
+}
+
+// A device's or a disk's milder findings that stand beside an end which explains nothing itself.
+void add_minor_findings(const IncidentEvidence& evidence, bool unexplained, Verdict& verdict) {
+  for (const NodeFinding& finding : evidence.findings) {
+    if (condemns_node(finding.fault)) continue;
+    const bool here = std::ranges::find(verdict.nodes, finding.node) != verdict.nodes.end();
+    const bool notable = finding.fault.cause == CauseClass::kStorage ||
+                         finding.fault.action >= Action::kRestartRanks;
+    if (!here && !(unexplained && notable)) continue;
+    if (verdict.evidence.size() < kEvidenceMax) add_finding(verdict, finding);
+    if (!unexplained || !notable || verdict.cause != CauseClass::kUnknown) continue;
+    verdict.cause = finding.fault.cause;
+    add_node(verdict, finding.node);
+    verdict.summary += "; " + fault_text(finding);
+    if (finding.fault.action == Action::kAskOperator) verdict.action = Action::kAskOperator;
+  }
+}
+
+// What a second start would only repeat.
+void stop_what_repeats(const IncidentEvidence& evidence, Verdict& verdict) {
+  if (verdict.cause != CauseClass::kApplication || verdict.action != Action::kRestartRanks) return;
+  if (evidence.attempts_without_progress + 1 >= kAttemptsMax) {
+    verdict.action = Action::kStopJob;
+    verdict.summary += "; it did the same in " +
+                       std::to_string(evidence.attempts_without_progress + 1) +
+                       " attempts without progress";
+    return;
+  }
+  constexpr auto kInTheCode = std::to_array<std::string_view>(
+      {"SyntaxError", "IndentationError", "TabError", "ModuleNotFoundError"});
+  const bool all = std::ranges::all_of(evidence.ranks, [&](const RankEvidence& rank) {
+    return is_failure(rank) && rank.last_step.value_or(0) == 0 &&
+           std::ranges::find(kInTheCode, rank.log.error_type) != kInTheCode.end();
+  });
+  if (!all) return;
+  verdict.action = Action::kStopJob;
+  verdict.summary += "; no rank can run this code, so a retry would not help";
+}
+
+Verdict of_processes(const IncidentEvidence& evidence) {
+  if (auto verdict = broken_device(evidence)) return *verdict;
+  if (auto verdict = failed_storage(evidence)) return *verdict;
+  if (auto verdict = bad_loss(evidence)) return *verdict;
+  Verdict verdict = diagnose(record_of(evidence));
+  const bool explained = std::ranges::any_of(
+      evidence.ranks, [](const RankEvidence& rank) { return is_own(rank) && !rank.exit.asked; });
+  const bool lost = std::ranges::any_of(
+      evidence.ranks, [](const RankEvidence& rank) { return rank.state == State::kLost; });
+  if (lost) {
+    for (const RankEvidence& rank : evidence.ranks)
+      if (rank.state == State::kLost) add_rank(verdict, rank);
+    return verdict;
+  }
+  const bool by_stacks = verdict.summary.find("not where the others are") != std::string::npos;
+  if (!explained && !by_stacks) name_the_silent(evidence, verdict);
+  for (const RankEvidence& rank : evidence.ranks)
+    if (is_own(rank) && !rank.exit.asked &&
+        device_trouble(rank.exit.error_message) == DeviceTrouble::kProgram)
+      verdict.confidence = std::min(verdict.confidence, Confidence::kMedium);
+  add_minor_findings(evidence, !explained, verdict);
+  stop_what_repeats(evidence, verdict);
+  return verdict;
+}
+
+// The window of the attempt; a finding without a wall-clock time is taken as inside.
+void drop_far_findings(IncidentEvidence& evidence) {
+  std::optional<std::int64_t> last;
+  for (const RankEvidence& rank : evidence.ranks) {
+    if (!rank.ended_ns) continue;
+    last = std::max(last.value_or(*rank.ended_ns), *rank.ended_ns);
+  }
+  std::erase_if(evidence.findings, [&](const NodeFinding& finding) {
+    if (!finding.at_ns) return false;
+    return (evidence.started_ns && *finding.at_ns < *evidence.started_ns - kAround) ||
+           (last && *finding.at_ns > *last + kAround);
+  });
+}
+
+}  // namespace
+
+Verdict judge(const IncidentEvidence& given) {
+  IncidentEvidence evidence = given;
+  if (evidence.ranks.empty() && evidence.findings.empty())
+    return {.cause = CauseClass::kUnknown, .summary = "no rank and no finding of a node"};
+  drop_far_findings(evidence);
+  for (RankEvidence& rank : evidence.ranks) {
+    add_log(rank);
+    if (rank.stacks) rank.stacks = as_fault_dump(*rank.stacks);
+  }
+  add_kernel_kills(evidence);
+  set_followers_aside(evidence);
+  auto machine = broken_machine(evidence);
+  Verdict verdict = machine ? *std::move(machine) : of_processes(evidence);
+  for (Evidence& one : verdict.evidence)
+    if (one.rank && *one.rank < evidence.ranks.size())
+      one.at = Instant{evidence.ranks[*one.rank].ended_ns.value_or(0)};
+  std::ranges::stable_sort(verdict.evidence, {}, &Evidence::at);
+  if (verdict.evidence.size() > kEvidenceMax) verdict.evidence.resize(kEvidenceMax);
+  std::ranges::sort(verdict.ranks);
+  return verdict;
+}
+
+}  // namespace holdfast
