@@ -46,13 +46,13 @@ TEST(Swarm, EverythingHoldsWhateverTheSeed) {
       static_cast<unsigned long long>(all.jobs_open));
   if (!all.failed.empty()) return;
   // Worlds in which nothing happens prove nothing.
-  EXPECT_GT(all.recovered, kSeeds / 2);
-  EXPECT_GT(all.crashes, kSeeds / 4);
-  EXPECT_GT(all.replaced, kSeeds / 2);
-  EXPECT_GT(all.breakers, kSeeds / 50);
-  EXPECT_GT(all.jobs_succeeded, kSeeds / 2);
+  EXPECT_GT(all.recovered, seeds / 2);
+  EXPECT_GT(all.crashes, seeds / 4);
+  EXPECT_GT(all.replaced, seeds / 2);
+  EXPECT_GT(all.breakers, seeds / 50);
+  EXPECT_GT(all.jobs_succeeded, seeds / 2);
   EXPECT_GT(all.jobs_failed, 0u);
-  EXPECT_GT(all.jobs_stopped, kSeeds / 10);
+  EXPECT_GT(all.jobs_stopped, seeds / 10);
 }
 
 TEST(Swarm, ASeedIsARun) {
