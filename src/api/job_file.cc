@@ -4,151 +4,40 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
-#include <functional>
-#include <initializer_list>
 #include <limits>
-#include <map>
-#include <numeric>
-#include <optional>
 #include <utility>
 
-#include <yaml-cpp/yaml.h>
 #include <nlohmann/json.hpp>
+
+#include "api/strict_fields.h"
 
 namespace holdfast {
 namespace {
 
-constexpr std::size_t kTextMax = 1 << 20;
-constexpr int kDepthMax = 6;
-// Aliases make a small YAML file into a tree without end; nobody's job has this many values.
-constexpr std::size_t kValuesMax = 10'000;
+constexpr TextKind kKind = {"job", "two"};
 constexpr std::uint64_t kMemoryLimitMin = 16ull << 20;
-
-// YAML and JSON alike.
-struct Value {
-  enum class Kind { kNothing, kScalar, kList, kMap };
-  Kind kind = Kind::kNothing;
-  std::string text;     // kScalar
-  bool quoted = false;  // kScalar: text for certain, never a number
-  int line = 0;         // 0: unknown
-  std::vector<Value> items;
-  std::vector<std::pair<std::string, Value>> fields;
-};
-
-std::string shown(const Value& value) {
-  switch (value.kind) {
-    case Value::Kind::kNothing:
-      return "nothing";
-    case Value::Kind::kList:
-      return "a list";
-    case Value::Kind::kMap:
-      return "a map";
-    case Value::Kind::kScalar:
-      break;
-  }
-  return "'" + (value.text.size() > 60 ? value.text.substr(0, 60) + "..." : value.text) + "'";
-}
-
-class TreeBuilder {
- public:
-  explicit TreeBuilder(std::string file) : file_(std::move(file)) {}
-
-  Result<Value> build(const YAML::Node& node, int depth = 0) {
-    const int line = node.Mark().is_null() ? 1 : node.Mark().line + 1;
-    HF_TRY_VOID(count(line, depth));
-    Value value;
-    value.line = line;
-    if (node.IsScalar()) {
-      value.kind = Value::Kind::kScalar;
-      value.text = node.Scalar();
-      value.quoted = node.Tag() == "!";
-    } else if (node.IsSequence()) {
-      value.kind = Value::Kind::kList;
-      for (const auto& item : node) {
-        HF_TRY(Value child, build(item, depth + 1));
-        value.items.push_back(std::move(child));
-      }
-    } else if (node.IsMap()) {
-      value.kind = Value::Kind::kMap;
-      for (const auto& field : node) {
-        if (!field.first.IsScalar())
-          return at(line, "a key is not a word; write `key: value` pairs");
-        HF_TRY(Value child, build(field.second, depth + 1));
-        // The parser places what is missing where the next thing begins.
-        if (child.kind == Value::Kind::kNothing) child.line = field.first.Mark().line + 1;
-        value.fields.emplace_back(field.first.Scalar(), std::move(child));
-      }
-    }
-    return value;
-  }
-
-  Result<Value> build(const nlohmann::json& json, int depth = 0) {
-    HF_TRY_VOID(count(0, depth));
-    Value value;
-    if (json.is_array()) {
-      value.kind = Value::Kind::kList;
-      for (const auto& item : json) {
-        HF_TRY(Value child, build(item, depth + 1));
-        value.items.push_back(std::move(child));
-      }
-    } else if (json.is_object()) {
-      value.kind = Value::Kind::kMap;
-      for (const auto& [key, field] : json.items()) {
-        HF_TRY(Value child, build(field, depth + 1));
-        value.fields.emplace_back(key, std::move(child));
-      }
-    } else if (!json.is_null()) {
-      value.kind = Value::Kind::kScalar;
-      value.quoted = json.is_string();
-      value.text = value.quoted ? json.get<std::string>() : json.dump();
-    }
-    return value;
-  }
-
- private:
-  Error at(int line, const std::string& what) const {
-    return {Errc::kUnparsable,
-            (file_.empty() ? "" : file_ + ":" + std::to_string(line) + ": ") + what};
-  }
-  Result<void> count(int line, int depth) {
-    if (depth > kDepthMax) return at(line, "nested too deep; a job has at most two levels");
-    if (++values_ > kValuesMax) return at(line, "more than 10000 values; a job has a few dozen");
-    return {};
-  }
-
-  std::string file_;
-  std::size_t values_ = 0;
-};
 
 // Fills a JobSpec from a tree. Types are judged here, ranges in check_job_spec(). The first error
 // is kept and ends the reading.
-class SpecReader {
+class SpecReader : private FieldReader {
  public:
-  SpecReader(std::string file, std::string folder)
-      : file_(std::move(file)), folder_(std::move(folder)) {}
+  SpecReader(const std::string& file, std::string folder)
+      : FieldReader(file, "job"), folder_(std::move(folder)) {}
 
-  Result<JobSpec> read(const Value& root) {
+  Result<JobSpec> read(const FieldValue& root) {
     spec_.working_folder = folder_;
-    lines_[""] = root.line;
     read_root(root);
-    if (error_) return *error_;
+    if (error()) return *error();
     if (auto checked = check_job_spec(spec_); !checked.ok()) {
       const std::string& detail = checked.error().detail;
-      const auto line = lines_.find(detail.substr(0, detail.find(':')));
-      const int known = line != lines_.end() ? line->second : lines_[""];
-      return Error{checked.error().code, place(known) + detail};
+      const int line = line_of(detail.substr(0, detail.find(':')));
+      return Error{checked.error().code, place(line) + detail};
     }
     return spec_;
   }
 
  private:
-  using Read = std::function<void(const Value&, const std::string&)>;
-  struct Field {
-    std::string_view name;
-    Read read;
-  };
-
-  void read_root(const Value& root) {
+  void read_root(const FieldValue& root) {
     read_fields(
         root, "",
         {{"name", text_into(spec_.name)},
@@ -176,69 +65,12 @@ class SpecReader {
          {"request_token", text_into(spec_.request_token)}});
   }
 
-  std::string place(int line) const {
-    return file_.empty() ? "" : file_ + ":" + std::to_string(line) + ": ";
-  }
-  void fail(Errc code, const Value& value, const std::string& path, const std::string& what) {
-    if (!error_) error_ = Error{code, place(value.line) + path + ": " + what};
-  }
-  void wrong_type(const Value& value, const std::string& path, const std::string& remedy) {
-    fail(Errc::kInvalidField, value, path, shown(value) + " is not allowed; " + remedy);
-  }
-
-  void read_fields(const Value& map, const std::string& path, const std::vector<Field>& known) {
-    if (error_) return;
-    std::vector<std::string_view> names;
-    for (const Field& field : known) names.push_back(field.name);
-    if (map.kind != Value::Kind::kMap)
-      return wrong_type(map, path.empty() ? "job" : path,
-                        "give `key: value` pairs, with the keys " + joined(names));
-    for (const auto& [key, value] : map.fields) {
-      const std::string child = path.empty() ? key : path + "." + key;
-      const auto field = std::ranges::find(known, key, &Field::name);
-      if (field == known.end()) {
-        const std::string_view close = closest_word(key, names);
-        return fail(
-            Errc::kUnknownField, value, child,
-            "no such field; " + (close.empty() ? "there are " + joined(names)
-                                               : "did you mean " + std::string(close) + "?"));
-      }
-      if (!lines_.emplace(child, value.line).second)
-        return fail(Errc::kInvalidField, value, child, "given twice; remove one");
-      field->read(value, child);
-      if (error_) return;
-    }
-  }
-
-  static std::string joined(const std::vector<std::string_view>& names) {
-    std::string all;
-    for (std::string_view name : names) all += (all.empty() ? "" : ", ") + std::string(name);
-    return all;
-  }
-
-  Read text_into(std::string& out) {
-    return [this, &out](const Value& value, const std::string& path) {
-      if (value.kind != Value::Kind::kScalar) return wrong_type(value, path, "give a text");
-      out = value.text;
-    };
-  }
-
-  Read count_into(std::uint32_t& out) {
-    return [this, &out](const Value& value, const std::string& path) {
-      const char* end = value.text.data() + value.text.size();
-      const auto parsed = std::from_chars(value.text.data(), end, out);
-      if (value.kind != Value::Kind::kScalar || value.quoted || parsed.ec != std::errc() ||
-          parsed.ptr != end)
-        wrong_type(value, path, "give a whole number");
-    };
-  }
-
   Read seconds_into(Duration& out) {
-    return [this, &out](const Value& value, const std::string& path) {
+    return [this, &out](const FieldValue& value, const std::string& path) {
       double seconds = 0;
       const char* end = value.text.data() + value.text.size();
       const auto parsed = std::from_chars(value.text.data(), end, seconds);
-      if (value.kind != Value::Kind::kScalar || value.quoted || parsed.ec != std::errc() ||
+      if (value.kind != FieldValue::Kind::kScalar || value.quoted || parsed.ec != std::errc() ||
           parsed.ptr != end || !(std::abs(seconds) < 1e9))
         return wrong_type(value, path, "give a number of seconds");
       out = milliseconds(std::llround(seconds * 1000));
@@ -246,20 +78,20 @@ class SpecReader {
   }
 
   Read bytes_into(std::uint64_t& out) {
-    return [this, &out](const Value& value, const std::string& path) {
-      if (value.kind != Value::Kind::kScalar)
+    return [this, &out](const FieldValue& value, const std::string& path) {
+      if (value.kind != FieldValue::Kind::kScalar)
         return wrong_type(value, path, "write it like 2GiB, 512MiB or 1073741824");
       auto bytes = parse_bytes(value.text, path);
       if (bytes.ok())
         out = *bytes;
-      else if (!error_)
-        error_ = Error{bytes.error().code, place(value.line) + bytes.error().detail};
+      else
+        keep(Error{bytes.error().code, place(value.line) + bytes.error().detail});
     };
   }
 
   Read folder_into(std::string& out) {
-    return [this, &out](const Value& value, const std::string& path) {
-      if (value.kind != Value::Kind::kScalar || value.text.empty())
+    return [this, &out](const FieldValue& value, const std::string& path) {
+      if (value.kind != FieldValue::Kind::kScalar || value.text.empty())
         return wrong_type(value, path, "give a folder");
       if (value.text[0] == '~')
         return wrong_type(value, path, "~ is not expanded here; write the whole path");
@@ -271,8 +103,8 @@ class SpecReader {
     };
   }
 
-  void read_nodes(const Value& value, const std::string& path) {
-    if (value.kind != Value::Kind::kMap) {
+  void read_nodes(const FieldValue& value, const std::string& path) {
+    if (value.kind != FieldValue::Kind::kMap) {
       count_into(spec_.nodes_max)(value, path);
       spec_.nodes_min = spec_.nodes_max;
       return;
@@ -280,23 +112,24 @@ class SpecReader {
     spec_.nodes_min = spec_.nodes_max = 0;
     read_fields(value, path,
                 {{"min", count_into(spec_.nodes_min)}, {"max", count_into(spec_.nodes_max)}});
-    if (!lines_.contains("nodes.min") || !lines_.contains("nodes.max"))
+    if (!given("nodes.min") || !given("nodes.max"))
       wrong_type(value, path, "give both min and max");
   }
 
-  void read_command(const Value& value, const std::string& path) {
-    if (value.kind == Value::Kind::kScalar) {
+  void read_command(const FieldValue& value, const std::string& path) {
+    if (value.kind == FieldValue::Kind::kScalar) {
       if (value.text.empty()) return wrong_type(value, path, "give the program to run");
       spec_.command = {"/bin/sh", "-c", value.text};
       return;
     }
-    if (value.kind != Value::Kind::kList)
+    if (value.kind != FieldValue::Kind::kList)
       return wrong_type(value, path, "give a list like [python3, train.py], or a text for /bin/sh");
-    for (const Value& item : value.items) text_into(spec_.command.emplace_back())(item, path);
+    for (const FieldValue& item : value.items) text_into(spec_.command.emplace_back())(item, path);
   }
 
-  void read_environment(const Value& value, const std::string& path) {
-    if (value.kind != Value::Kind::kMap) return wrong_type(value, path, "give NAME: value pairs");
+  void read_environment(const FieldValue& value, const std::string& path) {
+    if (value.kind != FieldValue::Kind::kMap)
+      return wrong_type(value, path, "give NAME: value pairs");
     for (const auto& [name, text] : value.fields) {
       if (spec_.environment.contains(name))
         return fail(Errc::kInvalidField, text, path, name + " is given twice; remove one");
@@ -304,7 +137,7 @@ class SpecReader {
     }
   }
 
-  void read_checkpoint(const Value& value, const std::string& path) {
+  void read_checkpoint(const FieldValue& value, const std::string& path) {
     CheckpointSpec& checkpoint = spec_.checkpoint;
     read_fields(value, path,
                 {{"folder", folder_into(checkpoint.folder)},
@@ -312,11 +145,8 @@ class SpecReader {
                  {"keep", count_into(checkpoint.keep)}});
   }
 
-  std::string file_;
   std::string folder_;
   JobSpec spec_;
-  std::map<std::string, int> lines_;  // of each field that was given
-  std::optional<Error> error_;
 };
 
 Error invalid(const std::string& field, const std::string& what) {
@@ -431,24 +261,12 @@ Result<void> check_job_spec(const JobSpec& spec) {
 
 Result<JobSpec> parse_job_file(std::string_view text, const std::string& file,
                                const std::string& folder) {
-  if (text.size() > kTextMax)
-    return Error{Errc::kUnparsable, file + ": larger than 1 MiB; a job file has a few lines"};
-  try {
-    HF_TRY(const Value root, TreeBuilder(file).build(YAML::Load(std::string(text))));
-    return SpecReader(file, folder).read(root);
-  } catch (const YAML::Exception& error) {
-    return Error{Errc::kUnparsable, file + ":" + std::to_string(error.mark.line + 1) + ":" +
-                                        std::to_string(error.mark.column + 1) + ": " + error.msg};
-  }
+  HF_TRY(const FieldValue root, parse_yaml(text, file, kKind));
+  return SpecReader(file, folder).read(root);
 }
 
 Result<JobSpec> parse_job_body(std::string_view text) {
-  if (text.size() > kTextMax)
-    return Error{Errc::kUnparsable, "job: larger than 1 MiB; a job has a few lines"};
-  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded())
-    return Error{Errc::kUnparsable, "job: the body is not JSON; send a JSON object"};
-  HF_TRY(const Value root, TreeBuilder("").build(json));
+  HF_TRY(const FieldValue root, parse_json(text, kKind));
   return SpecReader("", "").read(root);
 }
 
@@ -489,30 +307,6 @@ Result<std::uint64_t> parse_bytes(std::string_view text, std::string_view field)
   return invalid(std::string(field), "'" + std::string(text.substr(0, 60)) +
                                          "' is not allowed; write it like 2GiB, 512MiB or "
                                          "1073741824");
-}
-
-std::string_view closest_word(std::string_view word, const std::vector<std::string_view>& words) {
-  std::string_view best;
-  std::size_t best_distance = 3;  // at most 2 edits
-  for (std::string_view candidate : words) {
-    if (word.size() > candidate.size() + 2) continue;
-    std::vector<std::size_t> row(candidate.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
-    for (std::size_t i = 0; i < word.size(); ++i) {
-      std::size_t diagonal = std::exchange(row[0], i + 1);
-      for (std::size_t k = 0; k < candidate.size(); ++k) {
-        const std::size_t replaced = diagonal + (word[i] == candidate[k] ? 0 : 1);
-        diagonal = row[k + 1];
-        row[k + 1] = std::min({row[k + 1] + 1, row[k] + 1, replaced});
-      }
-    }
-    // A short word is two edits away from everything.
-    if (row.back() < best_distance && row.back() * 2 < candidate.size()) {
-      best_distance = row.back();
-      best = candidate;
-    }
-  }
-  return best;
 }
 
 }  // namespace holdfast

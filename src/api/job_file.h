@@ -21,7 +21,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/result.h"
 #include "model/job_spec.h"
@@ -42,9 +41,5 @@ namespace holdfast {
 
 // "2GiB", "512MiB", "1048576" -> bytes; `field` is for the error.
 [[nodiscard]] Result<std::uint64_t> parse_bytes(std::string_view text, std::string_view field);
-
-// The one of `words` that `word` is probably a misspelling of; empty: none is close.
-[[nodiscard]] std::string_view closest_word(std::string_view word,
-                                            const std::vector<std::string_view>& words);
 
 }  // namespace holdfast

@@ -232,10 +232,5 @@ TEST(JobFile, Bytes) {
   EXPECT_FALSE(parse_bytes("1.5GiB", "x").ok());
 }
 
-TEST(JobFile, ClosestWord) {
-  EXPECT_EQ(closest_word("stauts", {"status", "node"}), "status");
-  EXPECT_EQ(closest_word("up", {"down", "run"}), "");
-}
-
 }  // namespace
 }  // namespace holdfast

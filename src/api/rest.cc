@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/job_file.h"
+#include "api/strict_fields.h"
 
 namespace holdfast {
 namespace {

@@ -14,17 +14,15 @@
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 
-#include "core/cluster/controller.h"
-#include "core/health/liveness.h"
-#include "core/jobs/progress_monitor.h"
+#include "core/cluster/server_machine.h"
 #include "io/clock.h"
 #include "io/journal.h"
 
 namespace holdfast {
 
-// The one thread on which the control plane decides. Events are gathered for a turn, stepped
-// through the controller, journaled in one transaction, and only then do their effects leave: what
-// another process has seen of us is never forgotten by a crash.
+// The one thread on which the control plane decides: the machine's clock, journal and timer. Events
+// are gathered for a turn, stepped, journaled in one transaction, and only then do their effects
+// leave.
 class ControlLoop {
  public:
   // Carries out effects, on the loop's thread. Must not block.
@@ -41,8 +39,8 @@ class ControlLoop {
 
   // Events come from the loop's own thread, or through post().
   void submit(Event event);
-  // A node spoke, and what it said of its ranks.
-  void heard_of(NodeId node, const agent_message::Heartbeat* heartbeat);
+  // What an agent said.
+  void take(NodeId node, AgentMessage message);
   // Does at once what was submitted, so that the caller can see what came of it.
   void take_turn() { turn(); }
 
@@ -62,8 +60,8 @@ class ControlLoop {
   asio::io_context& context() { return context_; }
 
   // On the loop's thread.
-  [[nodiscard]] const Controller& controller() const { return controller_; }
-  [[nodiscard]] const ProgressMonitor& progress() const { return progress_; }
+  [[nodiscard]] const Controller& controller() const { return machine_.controller(); }
+  [[nodiscard]] const ProgressMonitor& progress() const { return machine_.progress(); }
   [[nodiscard]] Instant now() const { return clock_->now(); }
   void write_snapshot();
 
@@ -75,27 +73,19 @@ class ControlLoop {
   ControlLoop(Journal& journal, World& world) : journal_(journal), world_(world) {}
 
   void turn();
-  void step(Event event, std::vector<Journal::Entry>& entries, std::vector<Journal::Note>& notes,
-            Effects& effects);
-  void check_monitors();
+  void post_turn();
   void append_or_wait(const std::vector<Journal::Entry>& entries,
                       const std::vector<Journal::Note>& notes);
   void perform(const Effect& effect);
   void arm();
-  void watch_members();
 
   Journal& journal_;
   World& world_;
-  Controller controller_;
+  ServerMachine machine_;
   std::optional<ClusterClock> clock_;
-  LivenessMonitor liveness_{kSilenceMax};
-  ProgressMonitor progress_;
-  std::map<TimerId, Instant> timers_;
-  std::vector<Event> inbox_;
   bool turn_posted_ = false;
   std::uint64_t last_seq_ = 0;
   std::uint64_t snapshot_seq_ = 0;
-  Instant last_turn_;
 
   std::mutex note_mutex_;
   std::condition_variable note_written_;

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "api/job_file.h"
+#include "api/strict_fields.h"
 #include "apps/commands/commands.h"
 #include "apps/terminal.h"
 
@@ -24,6 +24,8 @@ void add_all(CLI::App& app, const std::vector<std::string>& job_command) {
   add_breaker(app);
   add_chaos(app);
   add_diagnose(app);
+  add_sim(app);
+  add_advise(app);
   add_explain(app);
   add_version(app);
   add_server(app);

@@ -240,28 +240,14 @@ void Server::take(NodeId node, std::uint64_t stream, AgentMessage message) {
   std::uint64_t& newest = streams_[node];
   if (stream < newest) return;
   newest = stream;
-  if (const auto* heartbeat = std::get_if<agent_message::Heartbeat>(&message))
-    return loop_->heard_of(node, heartbeat);
-  loop_->heard_of(node, nullptr);
-  if (auto* chunk = std::get_if<agent_message::LogChunk>(&message)) {
+  if (const auto* chunk = std::get_if<agent_message::LogChunk>(&message)) {
     if (const auto kept = logs_->write(*chunk); kept.ok())
       link_->send(node, server_message::LogAck{chunk->job, chunk->attempt, chunk->rank,
                                                chunk->offset + chunk->bytes.size()});
     else
       spdlog::warn("{}", kept.error().text());
-  } else if (auto* hello = std::get_if<agent_message::Hello>(&message)) {
-    loop_->submit(event::NodeJoined{std::move(*hello)});
-  } else if (auto* started = std::get_if<agent_message::RanksStarted>(&message)) {
-    loop_->submit(event::RanksStarted{node, std::move(*started)});
-  } else if (auto* exited = std::get_if<agent_message::RankExited>(&message)) {
-    loop_->submit(event::RankExited{node, exited->job, exited->attempt, std::move(exited->exit)});
-  } else if (auto* drained = std::get_if<agent_message::AttemptDrained>(&message)) {
-    loop_->submit(event::AttemptDrained{node, drained->job, drained->attempt});
-  } else if (auto* fault = std::get_if<agent_message::FaultSeen>(&message)) {
-    loop_->submit(event::NodeFault{node, std::move(fault->fault)});
-  } else if (auto* stacks = std::get_if<agent_message::StacksCollected>(&message)) {
-    loop_->submit(event::StacksCollected{node, std::move(*stacks)});
   }
+  loop_->take(node, std::move(message));
 }
 
 HttpResponse Server::answer(const HttpRequest& request) {

@@ -27,6 +27,10 @@ std::int64_t monotonic_ns() {
   return read_clock(CLOCK_MONOTONIC);
 }
 
+Duration process_cpu_time() {
+  return {read_clock(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
 ClusterClock::ClusterClock(Instant last_journaled, WallTime last_wall)
     : start_(last_journaled), start_monotonic_ns_(monotonic_ns()) {
   const std::int64_t now = wall_now().ns;

@@ -11,6 +11,9 @@ namespace holdfast {
 // CLOCK_MONOTONIC: for deadlines, and to compare with the times on a progress page.
 [[nodiscard]] std::int64_t monotonic_ns();
 
+// Processor time that this process has used, of all its threads.
+[[nodiscard]] Duration process_cpu_time();
+
 // The cluster's own time line. clock.cc is the only file that reads clocks. Safe from any thread.
 class ClusterClock {
  public:

@@ -125,9 +125,11 @@ TEST_F(Processes, HandsOverOnlyTheDescriptorsAskedFor) {
   int first[2], second[2];
   ASSERT_EQ(::pipe(first), 0);  // not close-on-exec, on purpose
   ASSERT_EQ(::pipe(second), 0);
-  // Crossed over each other's and the pipe's likely numbers.
-  SpawnSpec spec = shell("echo one >&" + std::to_string(second[1]) + "; echo two >&" +
-                         std::to_string(first[1]) + "; ls -m /proc/$$/fd");
+  // Crossed over each other's and the pipe's likely numbers. By their paths: sh knows numbers of
+  // one digit only, and whoever runs this test may have left us many open files.
+  SpawnSpec spec =
+      shell("echo one > /proc/$$/fd/" + std::to_string(second[1]) + "; echo two > /proc/$$/fd/" +
+            std::to_string(first[1]) + "; ls -m /proc/$$/fd");
   spec.fds = {{first[1], second[1]}, {second[1], first[1]}};
   EXPECT_EQ(run(spec).status.code, 0) << log();
   char text[4];

@@ -23,6 +23,8 @@ struct ClusterSpec {
   std::uint32_t breaker_percent =
       50;  // of nodes and spares: more bad at once and nothing is cordoned
   Duration breaker_window = seconds(10);  // what "at once" means
+  Duration heartbeat_interval = milliseconds(500);
+  Duration silence_max = milliseconds(2500);  // a node is lost then: node loss is noticed in 3 s
 };
 
 struct Breaker {

@@ -20,10 +20,10 @@
 
 namespace holdfast {
 
-enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet };
+enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet, kFirstStep };
 template <>
 inline constexpr auto kWords<TimerKind> =
-    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet"});
+    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet", "first_step"});
 
 // A timer belongs to one attempt of one job, so a late one is recognised as stale.
 struct TimerId {

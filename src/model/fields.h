@@ -72,8 +72,9 @@ HF_FIELDS(JobSpec, name, owner, team, nodes_min, nodes_max, ranks_per_node, comm
 HF_FIELDS(AttemptRecord, number, started, nodes, ranks_per_node, not_started, not_drained, exits,
           nodes_lost, node_faults, planned, collecting_stacks, stacks, stalled, made_step, step,
           restored_step)
+HF_FIELDS(Suspicion, node, rank, at)
 HF_FIELDS(JobRecord, id, spec, state, reason, submitted, ended, not_before, attempt, step_reached,
-          committed_step, attempts_without_progress, out_of_memory_without_progress, hang_suspects,
+          committed_step, attempts_without_progress, out_of_memory_without_progress, suspicions,
           checkpoint_failures, checkpoints_fail, incident, last_verdict, exit_code)
 
 HF_FIELDS(StoryLine, at, text)
@@ -82,7 +83,8 @@ HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_
 
 HF_FIELDS(NodeRecord, id, state, place, reason, silent, since, address, rendezvous_port, pid,
           cpus, memory_bytes, job)
-HF_FIELDS(ClusterSpec, name, nodes, spares, machines_max, breaker_percent, breaker_window)
+HF_FIELDS(ClusterSpec, name, nodes, spares, machines_max, breaker_percent, breaker_window,
+          heartbeat_interval, silence_max)
 HF_FIELDS(Breaker::Mark, node, at)
 HF_FIELDS(Breaker, open, since, recent)
 HF_FIELDS(ClusterState, spec, down, nodes_made, provisioning_failures,

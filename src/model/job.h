@@ -52,6 +52,13 @@ struct AttemptRecord {
   std::optional<std::uint64_t> restored_step;
 };
 
+// A node that an attempt's end points to without proof.
+struct Suspicion {
+  NodeId node;
+  std::uint32_t rank = 0;
+  Instant at;
+};
+
 struct JobRecord {
   JobId id;
   JobSpec spec;
@@ -65,7 +72,7 @@ struct JobRecord {
   std::optional<std::uint64_t> committed_step;
   std::uint32_t attempts_without_progress = 0;  // in a row, infrastructure left out
   std::uint32_t out_of_memory_without_progress = 0;
-  std::vector<NodeId> hang_suspects;      // named by a hang since the last progress
+  std::vector<Suspicion> suspicions;      // of the last week, the newest 64
   std::uint64_t checkpoint_failures = 0;  // of the current attempt
   bool checkpoints_fail = false;          // alerted, and nothing was committed since
   IncidentId incident;                    // the open one

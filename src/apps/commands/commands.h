@@ -69,6 +69,8 @@ void add_events(CLI::App& app);
 void add_breaker(CLI::App& app);
 void add_chaos(CLI::App& app);
 void add_diagnose(CLI::App& app);
+void add_sim(CLI::App& app);
+void add_advise(CLI::App& app);
 void add_explain(CLI::App& app);
 void add_version(CLI::App& app);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 #include "core/diagnose/kernel_log.h"
 #include "core/diagnose/verdict.h"
@@ -20,9 +21,9 @@ bool is_milestone(const RankProgress& before, const RankProgress& now) {
 
 }  // namespace
 
-bool AgentMachine::Run::drained() const {
-  return std::all_of(ranks.begin(), ranks.end(),
-                     [](const auto& entry) { return entry.second.state == Rank::State::kEnded; });
+AgentMachine::Rank* AgentMachine::Run::find(std::uint32_t rank) {
+  const std::uint32_t first = start.first_rank();
+  return rank < first || rank - first >= ranks.size() ? nullptr : &ranks[rank - first];
 }
 
 void AgentMachine::step(Instant, const AgentEvent& event, AgentEffects& out) {
@@ -33,7 +34,7 @@ void AgentMachine::step(Instant, const AgentEvent& event, AgentEffects& out) {
 
 bool AgentMachine::is_starting() const {
   for (const auto& [job, run] : runs_)
-    for (const auto& [number, rank] : run.ranks)
+    for (const Rank& rank : run.ranks)
       if (rank.state != Rank::State::kEnded && rank.progress.steps_this_attempt == 0) return true;
   return false;
 }
@@ -53,8 +54,8 @@ void AgentMachine::on(const agent_event::Connected& connected) {
   for (const auto& [job, run] : runs_) {
     AttemptReport report{
         .job = job, .attempt = run.start.attempt, .drained = run.drained(), .exited = run.exits};
-    for (const auto& [number, rank] : run.ranks)
-      if (rank.state == Rank::State::kRunning) report.running.push_back(number);
+    for (const Rank& rank : run.ranks)
+      if (rank.state == Rank::State::kRunning) report.running.push_back(rank.progress.rank);
     hello.attempts.push_back(std::move(report));
   }
   send(std::move(hello));
@@ -65,8 +66,10 @@ void AgentMachine::on(const agent_event::Received& received) {
 }
 
 void AgentMachine::on_message(const server_message::Welcome& welcome) {
-  for (auto& [job, run] : runs_)
-    for (auto& [number, rank] : run.ranks) rank.sent = false;
+  for (auto& [job, run] : runs_) {
+    run.has_news = true;
+    for (Rank& rank : run.ranks) rank.sent = false;
+  }
   for (const Fault& fault : condemning_faults_) send(agent_message::FaultSeen{fault});
   out_->push_back(agent_effect::ArmHeartbeat{welcome.heartbeat_interval});
   heartbeat();
@@ -90,8 +93,9 @@ void AgentMachine::on_message(const server_message::StartRanks& start) {
 void AgentMachine::begin(const server_message::StartRanks& start) {
   Run run;
   run.start = start;
+  run.ranks.resize(start.spec.ranks_per_node);
   for (std::uint32_t local = 0; local < start.spec.ranks_per_node; ++local) {
-    run.ranks[start.first_rank() + local].progress.rank = start.first_rank() + local;
+    run.ranks[local].progress.rank = start.first_rank() + local;
     out_->push_back(agent_effect::StartRank{start, local});
   }
   warm_.insert(start.job);
@@ -125,9 +129,10 @@ void AgentMachine::on(const agent_event::GraceOver& over) {
 void AgentMachine::on_message(const server_message::CollectStacks& collect) {
   Run* run = find_run(collect.job, collect.attempt);
   if (run == nullptr) return;
-  for (const auto& [number, rank] : run->ranks)
+  for (const Rank& rank : run->ranks)
     if (rank.state == Rank::State::kRunning)
-      out_->push_back(agent_effect::CollectStacks{collect.job, collect.attempt, number});
+      out_->push_back(
+          agent_effect::CollectStacks{collect.job, collect.attempt, rank.progress.rank});
 }
 
 void AgentMachine::on(const agent_event::StacksRead& read) {
@@ -159,16 +164,16 @@ void AgentMachine::on_message(const server_message::Fenced& fenced) {
 void AgentMachine::on(const agent_event::RankStarted& started) {
   Run* run = find_run(started.job, started.attempt);
   if (run == nullptr) return;
-  const auto rank = run->ranks.find(started.rank);
-  if (rank == run->ranks.end() || rank->second.state != Rank::State::kAsked) return;
-  rank->second.state = Rank::State::kRunning;
-  rank->second.pid = started.pid;
+  Rank* rank = run->find(started.rank);
+  if (rank == nullptr || rank->state != Rank::State::kAsked) return;
+  rank->state = Rank::State::kRunning;
+  rank->pid = started.pid;
   if (run->stopping) {  // it was told to die before it was born
     out_->push_back(agent_effect::KillRanks{started.job, started.attempt, SIGKILL});
     return;
   }
   agent_message::RanksStarted message{started.job, started.attempt, {}};
-  for (const auto& [number, other] : run->ranks) {
+  for (const Rank& other : run->ranks) {
     if (other.state == Rank::State::kAsked) return;
     message.pids.push_back(other.pid);
   }
@@ -178,16 +183,17 @@ void AgentMachine::on(const agent_event::RankStarted& started) {
 void AgentMachine::on(const agent_event::RankEnded& ended) {
   Run* run = find_run(ended.job, ended.attempt);
   if (run == nullptr) return;
-  const auto rank = run->ranks.find(ended.exit.rank);
-  if (rank == run->ranks.end() || rank->second.state == Rank::State::kEnded) return;
+  Rank* rank = run->find(ended.exit.rank);
+  if (rank == nullptr || rank->state == Rank::State::kEnded) return;
   RankExit exit = ended.exit;
   exit.asked = run->stopping;
-  if (const auto kill = oom_kills_.find(rank->second.pid);
-      kill != oom_kills_.end() && rank->second.pid != 0 && exit.signal == SIGKILL) {
+  if (const auto kill = oom_kills_.find(rank->pid);
+      kill != oom_kills_.end() && rank->pid != 0 && exit.signal == SIGKILL) {
     exit.out_of_memory = true;
     exit.memory_peak_bytes = std::max(exit.memory_peak_bytes, kill->second);
   }
-  rank->second.state = Rank::State::kEnded;
+  rank->state = Rank::State::kEnded;
+  ++run->ended;
   run->exits.push_back(exit);
   send(agent_message::RankExited{ended.job, ended.attempt, std::move(exit)});
   if (!run->stopping || !run->drained()) return;
@@ -198,11 +204,12 @@ void AgentMachine::on(const agent_event::RankEnded& ended) {
 void AgentMachine::on(const agent_event::PageRead& read) {
   Run* run = find_run(read.job, read.attempt);
   if (run == nullptr) return;
-  const auto rank = run->ranks.find(read.progress.rank);
-  if (rank == run->ranks.end() || rank->second.progress.same_as(read.progress)) return;
-  const bool milestone = is_milestone(rank->second.progress, read.progress);
-  rank->second.progress = read.progress;
-  rank->second.sent = false;
+  Rank* rank = run->find(read.progress.rank);
+  if (rank == nullptr || rank->progress.same_as(read.progress)) return;
+  const bool milestone = is_milestone(rank->progress, read.progress);
+  rank->progress = read.progress;
+  rank->sent = false;
+  run->has_news = true;
   if (milestone) heartbeat();
 }
 
@@ -231,7 +238,9 @@ void AgentMachine::heartbeat() {
     if (run.drained()) continue;
     message.job = job;
     message.attempt = run.start.attempt;
-    for (auto& [number, rank] : run.ranks) {
+    if (!std::exchange(run.has_news, false)) continue;
+    for (Rank& rank : run.ranks) {
+      if (rank.state == Rank::State::kAsked) run.has_news = true;  // once it runs
       if (rank.sent || rank.state != Rank::State::kRunning) continue;
       rank.sent = true;
       message.progress.push_back(rank.progress);

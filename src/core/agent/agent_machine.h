@@ -126,12 +126,16 @@ class AgentMachine {
   // or a newer attempt takes its place.
   struct Run {
     server_message::StartRanks start;
-    std::map<std::uint32_t, Rank> ranks;  // by global rank
+    std::vector<Rank> ranks;  // by local rank
+    std::uint32_t ended = 0;  // ranks
+    bool has_news = true;     // some rank's progress is not sent
     std::vector<RankExit> exits;
     bool stopping = false;
     Attempt stop_up_to;  // what the answer to StopRanks must name: this attempt or a later one
     std::optional<server_message::StartRanks> next;  // starts when this one is drained
-    [[nodiscard]] bool drained() const;
+    [[nodiscard]] bool drained() const { return ended == ranks.size(); }
+    // None: no rank of this node.
+    [[nodiscard]] Rank* find(std::uint32_t rank);
   };
 
   void on(const agent_event::Connected& connected);

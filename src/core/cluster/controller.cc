@@ -9,6 +9,30 @@
 
 namespace holdfast {
 
+Controller::Controller(ClusterState recovered) : state_(std::move(recovered)), index_(state_) {
+  for (const auto& [id, job] : state_.jobs) {
+    if (job.has_ended()) continue;
+    open_jobs_.insert(id);
+    if (job.state == JobState::kQueued) queued_jobs_.insert(id);
+    heard_.emplace(id, heard_of(job));
+  }
+}
+
+Controller::Heard Controller::heard_of(const JobRecord& job) {
+  const AttemptRecord& attempt = job.attempt;
+  const std::size_t ranks = attempt.nodes.size() * attempt.ranks_per_node;
+  Heard heard{std::vector<bool>(ranks), std::vector<bool>(ranks)};
+  for (const RankExit& exit : attempt.exits) hear(heard.exited, exit.rank);
+  for (const auto& stacks : attempt.stacks) hear(heard.stacks, stacks.rank);
+  return heard;
+}
+
+bool Controller::hear(std::vector<bool>& heard, std::uint32_t rank) {
+  if (rank >= heard.size() || heard[rank]) return false;
+  heard[rank] = true;
+  return true;
+}
+
 void Controller::step(Instant now, const Event& event, Effects& out) {
   now_ = now;
   out_ = &out;
@@ -81,6 +105,11 @@ std::uint64_t Controller::digest() const {
 }
 
 std::optional<std::string> Controller::check_invariants() const {
+  const Controller scanned(state_);
+  if (index_ != scanned.index_) return "the index of nodes is not what a scan gives";
+  if (open_jobs_ != scanned.open_jobs_ || queued_jobs_ != scanned.queued_jobs_ ||
+      heard_ != scanned.heard_)
+    return "the index of jobs is not what a scan gives";
   std::set<std::uint32_t> places;
   for (const auto& [id, node] : state_.nodes) {
     if (node.place != 0 && !places.insert(node.place).second)

@@ -1,19 +1,21 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/time.h"
+#include "core/schedule/node_index.h"
 #include "model/cluster.h"
 #include "model/event.h"
 
 namespace holdfast {
 
 // Limits of the recovery protocol. All have been chosen against what they wait for.
-inline constexpr Duration kHeartbeatInterval = milliseconds(500);
-inline constexpr Duration kSilenceMax = milliseconds(2500);  // node loss is noticed within 3 s
 inline constexpr Duration kDrainTimeout =
     seconds(10);  // a rank that SIGKILL does not end by then is stuck in the kernel
 inline constexpr Duration kStacksTimeout = seconds(3);
@@ -21,6 +23,8 @@ inline constexpr Duration kStartTimeout =
     minutes(3);  // importing a framework from a cold network disk
 inline constexpr Duration kQuietTime =
     seconds(5);  // a job that makes no steps has recovered when it ran this long
+inline constexpr Duration kFirstStepTimeout =
+    minutes(15);  // of a job that has made steps before, whatever its ProgressMonitor has learnt
 inline constexpr Duration kStopGrace = seconds(5);
 inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
 
@@ -45,11 +49,15 @@ inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
 // Invariants (checked by check_invariants() after every step in the tests):
 //   a place is filled by at most one node; a node runs at most one job;
 //   the nodes of a live attempt carry its job; an ended job holds no node;
-//   a recovering job has an open incident; attempts only grow.
+//   a recovering job has an open incident; attempts only grow;
+//   what is derived from the state is what a scan of the state gives.
+//
+// No event costs a scan over all nodes, but those that concern all of them: a restart, the breaker,
+// the end of a job or of the cluster.
 class Controller {
  public:
   Controller() = default;
-  explicit Controller(ClusterState recovered) : state_(std::move(recovered)) {}
+  explicit Controller(ClusterState recovered);
 
   void step(Instant now, const Event& event, Effects& out);
 
@@ -58,6 +66,8 @@ class Controller {
   [[nodiscard]] Result<void> check(const Event& request) const;
 
   [[nodiscard]] const ClusterState& state() const { return state_; }
+  [[nodiscard]] const NodeIndex& nodes() const { return index_; }
+  [[nodiscard]] const std::set<JobId>& open_jobs() const { return open_jobs_; }  // not ended
   [[nodiscard]] const JobRecord* find_job(const std::string& name_or_id) const;
   [[nodiscard]] const JobRecord* find_job_by_token(const std::string& token) const;
   // Fingerprint of the whole state; costs O(state).
@@ -90,7 +100,17 @@ class Controller {
   void on(const event::TimerFired& fired);
 
   void add_node(std::uint32_t place);
+  // The only way to change what the index knows of a node.
+  template <class Change>
+  void change(NodeRecord& node, Change how) {
+    index_.remove(node);
+    how(node);
+    index_.add(node);
+  }
   void set_node(NodeRecord& node, NodeState to, std::string reason);
+  void set_place(NodeRecord& node, std::uint32_t place);
+  void set_holder(NodeRecord& node, JobId job);
+  void set_job(JobRecord& job, JobState to);
   void lose_node(NodeRecord& node, const std::string& reason);
   void cordon_node(NodeRecord& node, const std::string& reason, const Evidence& evidence);
   void retire_node(NodeRecord& node);
@@ -103,7 +123,7 @@ class Controller {
 
   void start_queued_jobs();
   void try_start(JobRecord& job);
-  void send_start(const JobRecord& job, NodeId node);
+  void send_start(const JobRecord& job, std::size_t group_rank);
   [[nodiscard]] static bool all_ended_well(const AttemptRecord& attempt);
   void succeed(JobRecord& job);
   void end_job(JobRecord& job, JobState state, const std::string& reason, std::int32_t exit_code);
@@ -114,8 +134,12 @@ class Controller {
   void first_sign(JobRecord& job, const std::string& what);
   void begin_drain(JobRecord& job, Duration grace);
   void drained_or_gone(JobRecord& job, NodeId node);
+  void stalled_at_start(const JobRecord& job);
   void conclude(JobRecord& job);
   [[nodiscard]] Verdict judge(JobRecord& job);
+  std::uint32_t suspect(JobRecord& job, const Verdict& verdict);
+  void move_away(JobRecord& job, const Verdict& verdict, std::uint32_t named,
+                 const std::string& reason);
   void swap_out(NodeId node, const std::string& reason);
   IncidentRecord& open_incident(JobRecord& job);
   void mark(JobRecord& job, Phase phase);
@@ -129,7 +153,20 @@ class Controller {
   [[nodiscard]] JobRecord* live_attempt(JobId job, Attempt attempt);
   [[nodiscard]] NodeRecord* find_node(NodeId node);
 
+  // What of a job's attempt has been heard, by rank: derived from its record.
+  struct Heard {
+    std::vector<bool> exited, stacks;
+    friend bool operator==(const Heard&, const Heard&) = default;
+  };
+  static Heard heard_of(const JobRecord& job);
+  // False: it was heard before, or there is no such rank.
+  static bool hear(std::vector<bool>& heard, std::uint32_t rank);
+
   ClusterState state_;
+  // Derived.
+  NodeIndex index_;
+  std::set<JobId> open_jobs_, queued_jobs_;
+  std::map<JobId, Heard> heard_;  // of the open jobs
   // Of the step in progress.
   Instant now_;
   Effects* out_ = nullptr;

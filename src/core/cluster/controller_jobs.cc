@@ -9,6 +9,19 @@ namespace holdfast {
 
 using effect::Severity;
 
+namespace {
+
+std::string list_of(const std::vector<NodeId>& nodes) {
+  constexpr std::size_t kNamed = 16;
+  std::string text;
+  for (std::size_t i = 0; i < nodes.size() && i < kNamed; ++i)
+    text += (i == 0 ? "" : ", ") + to_string(nodes[i]);
+  if (nodes.size() > kNamed) text += " and " + std::to_string(nodes.size() - kNamed) + " more";
+  return text;
+}
+
+}  // namespace
+
 void Controller::on(const event::JobSubmitted& submitted) {
   if (find_job_by_token(submitted.spec.request_token) != nullptr || !check(submitted).ok()) return;
   const JobId id{++state_.jobs_made};
@@ -16,23 +29,41 @@ void Controller::on(const event::JobSubmitted& submitted) {
   job.id = id;
   job.spec = submitted.spec;
   job.submitted = now_;
+  open_jobs_.insert(id);
+  queued_jobs_.insert(id);
+  heard_[id];
   audit(Severity::kInfo, "job.submitted", job.spec.name + " (" + to_string(id) + ") submitted", {},
         id);
   start_queued_jobs();
-  for (const auto& [node_id, node] : state_.nodes) warm_up(node);
+  for (const NodeId node : index_.live) warm_up(*find_node(node));
+}
+
+void Controller::set_job(JobRecord& job, JobState to) {
+  job.state = to;
+  if (to == JobState::kQueued)
+    queued_jobs_.insert(job.id);
+  else
+    queued_jobs_.erase(job.id);
+  if (!job.has_ended()) return;
+  open_jobs_.erase(job.id);
+  heard_.erase(job.id);
 }
 
 // Those in trouble first, then in the order in which they came.
 void Controller::start_queued_jobs() {
+  if (queued_jobs_.empty()) return;
+  const std::vector<JobId> queued(queued_jobs_.begin(), queued_jobs_.end());
   for (const bool in_trouble : {true, false})
-    for (auto& [id, job] : state_.jobs)
+    for (const JobId id : queued) {
+      JobRecord& job = state_.jobs.at(id);
       if (job.state == JobState::kQueued && static_cast<bool>(job.incident) == in_trouble)
         try_start(job);
+    }
 }
 
 void Controller::try_start(JobRecord& job) {
   if (job.not_before && now_ < *job.not_before) return;
-  Allocation allocation = allocate(state_, job);
+  Allocation allocation = allocate(index_, job);
   if (allocation.nodes.empty()) {
     if (job.reason == allocation.reason) return;
     job.reason = allocation.reason;
@@ -42,7 +73,7 @@ void Controller::try_start(JobRecord& job) {
   }
   job.not_before.reset();
   job.reason.clear();
-  job.state = JobState::kStarting;
+  set_job(job, JobState::kStarting);
   const Attempt number{job.attempt.number.value + 1};
   job.attempt = {};
   job.attempt.number = number;
@@ -50,32 +81,31 @@ void Controller::try_start(JobRecord& job) {
   job.attempt.started = now_;
   job.attempt.nodes = std::move(allocation.nodes);
   job.attempt.ranks_per_node = job.spec.ranks_per_node;
-  std::string where;
+  heard_[job.id] = heard_of(job);
   for (const NodeId id : job.attempt.nodes) {
-    find_node(id)->job = job.id;
+    set_holder(*find_node(id), job.id);
     job.attempt.not_started.insert(id);
-    where += (where.empty() ? "" : ", ") + to_string(id);
   }
   if (job.incident) state_.incidents.at(job.incident).last_attempt = number;
   audit(Severity::kInfo, "job.starting",
-        job.spec.name + ": attempt " + std::to_string(number.value) + " on " + where, {}, job.id,
-        job.incident);
-  for (const NodeId id : job.attempt.nodes) send_start(job, id);
+        job.spec.name + ": attempt " + std::to_string(number.value) + " on " +
+            list_of(job.attempt.nodes),
+        {}, job.id, job.incident);
+  for (std::size_t i = 0; i < job.attempt.nodes.size(); ++i) send_start(job, i);
   arm(TimerKind::kStart, job, kStartTimeout);
 }
 
-void Controller::send_start(const JobRecord& job, NodeId node) {
+void Controller::send_start(const JobRecord& job, std::size_t group_rank) {
   const AttemptRecord& attempt = job.attempt;
-  const auto position = std::find(attempt.nodes.begin(), attempt.nodes.end(), node);
   const NodeRecord& first = *find_node(attempt.nodes.front());
-  send(node, server_message::StartRanks{
-                 .job = job.id,
-                 .attempt = attempt.number,
-                 .spec = job.spec,
-                 .group_rank = static_cast<std::uint32_t>(position - attempt.nodes.begin()),
-                 .nodes = static_cast<std::uint32_t>(attempt.nodes.size()),
-                 .master_address = first.address,
-                 .master_port = first.rendezvous_port});
+  send(attempt.nodes[group_rank],
+       server_message::StartRanks{.job = job.id,
+                                  .attempt = attempt.number,
+                                  .spec = job.spec,
+                                  .group_rank = static_cast<std::uint32_t>(group_rank),
+                                  .nodes = static_cast<std::uint32_t>(attempt.nodes.size()),
+                                  .master_address = first.address,
+                                  .master_port = first.rendezvous_port});
 }
 
 void Controller::on(const event::RanksStarted& started) {
@@ -83,11 +113,12 @@ void Controller::on(const event::RanksStarted& started) {
   if (job == nullptr || job->state != JobState::kStarting) return;
   job->attempt.not_started.erase(started.node);
   if (!job->attempt.not_started.empty()) return;
-  job->state = JobState::kRunning;
+  set_job(*job, JobState::kRunning);
   audit(Severity::kInfo, "job.running",
         job->spec.name + ": all ranks of attempt " + std::to_string(job->attempt.number.value) +
             " are started",
         {}, job->id, job->incident);
+  if (job->step_reached > 0) arm(TimerKind::kFirstStep, *job, kFirstStepTimeout);
   if (!job->incident) return;
   mark(*job, Phase::kStarted);
   // A program that makes no steps we can see has recovered when it keeps running.
@@ -151,11 +182,12 @@ void Controller::note_progress(JobRecord& job, const RankProgress& progress, Nod
 void Controller::grow_after_commit(JobRecord& job) {
   if (job.state != JobState::kRunning || job.incident) return;
   const auto now_on = static_cast<std::uint32_t>(job.attempt.nodes.size());
-  std::uint32_t free = 0;
-  for (const auto& [id, node] : state_.nodes)
-    if (node.state == NodeState::kHealthy && node.place != 0 && !node.job) ++free;
+  const auto free = static_cast<std::uint32_t>(index_.free.size());
   const std::uint32_t could = std::min(job.spec.nodes_max, now_on + free);
   if (could <= now_on) return;
+  // More are on their way: one restart for all of them, unless it is worth one already.
+  if (could < job.spec.nodes_max && index_.provisioning > 0 && (could - now_on) * 8 < now_on)
+    return;
   job.attempt.planned = "goes from " + std::to_string(now_on) + " to " + std::to_string(could) +
                         " nodes after a commit";
   first_sign(job, job.attempt.planned);
@@ -165,9 +197,7 @@ void Controller::on(const event::RankExited& exited) {
   JobRecord* job = live_attempt(exited.job, exited.attempt);
   if (job == nullptr || job->state == JobState::kQueued) return;
   AttemptRecord& attempt = job->attempt;
-  const bool known = std::any_of(attempt.exits.begin(), attempt.exits.end(),
-                                 [&](const RankExit& e) { return e.rank == exited.exit.rank; });
-  if (known) return;
+  if (!hear(heard_.at(job->id).exited, exited.exit.rank)) return;
   attempt.exits.push_back(exited.exit);
   if (job->is_live())
     note_progress(*job, exited.exit.progress, exited.node);
@@ -196,7 +226,7 @@ void Controller::succeed(JobRecord& job) {
 
 void Controller::end_job(JobRecord& job, JobState state, const std::string& reason,
                          std::int32_t exit_code) {
-  job.state = state;
+  set_job(job, state);
   job.reason = reason;
   job.exit_code = exit_code;
   job.ended = now_;
@@ -204,17 +234,17 @@ void Controller::end_job(JobRecord& job, JobState state, const std::string& reas
   job.attempt.not_started.clear();
   if (job.incident) close_incident(job, IncidentState::kFailed);
   release_nodes(job);
-  for (const auto& [id, node] : state_.nodes)
-    if (node.is_live()) send(id, server_message::ForgetJob{job.id});
+  for (const NodeId id : index_.live) send(id, server_message::ForgetJob{job.id});
   audit(state == JobState::kFailed ? Severity::kAlert : Severity::kInfo,
         "job." + std::string(word_of(state)), job.spec.name + ": " + reason, {}, job.id);
   start_queued_jobs();
 }
 
 void Controller::release_nodes(JobRecord& job) {
-  for (auto& [id, node] : state_.nodes) {
+  for (const NodeId id : job.attempt.nodes) {
+    NodeRecord& node = *find_node(id);
     if (node.job != job.id) continue;
-    node.job = {};
+    set_holder(node, {});
     if (node.state == NodeState::kCordoned) retire_node(node);
   }
 }
@@ -231,7 +261,7 @@ void Controller::on(const event::JobStopAsked& asked) {
     return;
   }
   const bool was_live = job.is_live();
-  job.state = JobState::kStopping;
+  set_job(job, JobState::kStopping);
   job.reason = reason;
   job.attempt.collecting_stacks = false;
   audit(Severity::kInfo, "job.stopping", job.spec.name + ": " + reason, {}, job.id);

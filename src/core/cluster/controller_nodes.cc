@@ -15,6 +15,7 @@ void Controller::on(const event::ClusterMade& made) {
   });
   if (in_use) return;
   state_.spec = made.spec;
+  index_.set_places(made.spec.nodes);
   // What earlier machines of the cluster used up is not held against it.
   if (state_.spec.machines_max != 0) state_.spec.machines_max += state_.nodes_made;
   state_.provisioning_failures = 0;
@@ -31,14 +32,23 @@ void Controller::add_node(std::uint32_t place) {
   const NodeId id{++state_.nodes_made};
   NodeRecord node{.id = id, .place = place, .since = now_};
   node.reason = place == 0 ? "for the warm pool" : "for place " + std::to_string(place);
+  index_.add(node);
   state_.nodes.emplace(id, std::move(node));
   out_->push_back(effect::Provision{id});
 }
 
 void Controller::set_node(NodeRecord& node, NodeState to, std::string reason) {
-  node.state = to;
+  change(node, [to](NodeRecord& changed) { changed.state = to; });
   node.reason = std::move(reason);
   node.since = now_;
+}
+
+void Controller::set_place(NodeRecord& node, std::uint32_t place) {
+  change(node, [place](NodeRecord& changed) { changed.place = place; });
+}
+
+void Controller::set_holder(NodeRecord& node, JobId job) {
+  change(node, [job](NodeRecord& changed) { changed.job = job; });
 }
 
 // What was asked of the world and may not have been done: effects of the last moments before a
@@ -48,8 +58,8 @@ void Controller::on(const event::ServerStarted&) {
     if (node.state == NodeState::kProvisioning) out_->push_back(effect::Provision{id});
     if (node.state == NodeState::kReplacing) out_->push_back(effect::Terminate{id});
   }
-  for (const auto& [id, job] : state_.jobs) {
-    if (job.has_ended()) continue;
+  for (const JobId id : open_jobs_) {
+    const JobRecord& job = state_.jobs.at(id);
     const AttemptRecord& attempt = job.attempt;
     if (attempt.collecting_stacks)
       arm(TimerKind::kStacks, job, kStacksTimeout);
@@ -57,6 +67,8 @@ void Controller::on(const event::ServerStarted&) {
       arm(TimerKind::kDrain, job, kDrainTimeout);
     if (job.state == JobState::kStarting) arm(TimerKind::kStart, job, kStartTimeout);
     if (job.state == JobState::kRunning && job.incident) arm(TimerKind::kQuiet, job, kQuietTime);
+    if (job.state == JobState::kRunning && job.step_reached > 0 && !attempt.made_step)
+      arm(TimerKind::kFirstStep, job, kFirstStepTimeout);
     if (job.state == JobState::kQueued && job.not_before)
       arm(TimerKind::kBackoff, job, std::max(Duration{}, *job.not_before - now_));
   }
@@ -74,7 +86,7 @@ void Controller::on(const event::NodeJoined& joined) {
           hello.node);
     return;
   }
-  send(hello.node, server_message::Welcome{kHeartbeatInterval});
+  send(hello.node, server_message::Welcome{state_.spec.heartbeat_interval});
   node->address = hello.address;
   node->rendezvous_port = hello.rendezvous_port;
   node->pid = hello.pid;
@@ -129,7 +141,9 @@ void Controller::resend_wanted(NodeRecord& node) {
   if (!node.job) return;
   const JobRecord& job = state_.jobs.at(node.job);
   if (job.is_live() && job.attempt.not_started.contains(node.id))
-    send_start(job, node.id);
+    send_start(job, static_cast<std::size_t>(
+                        std::find(job.attempt.nodes.begin(), job.attempt.nodes.end(), node.id) -
+                        job.attempt.nodes.begin()));
   else if (job.attempt.collecting_stacks)
     send(node.id, server_message::CollectStacks{job.id, job.attempt.number});
   else if (job.attempt.not_drained.contains(node.id))
@@ -139,8 +153,8 @@ void Controller::resend_wanted(NodeRecord& node) {
 // A spare that has the framework imported takes over in the time of a fork.
 void Controller::warm_up(const NodeRecord& node) {
   if (node.state != NodeState::kHealthy || node.job) return;
-  for (const auto& [id, job] : state_.jobs)
-    if (!job.has_ended()) send(node.id, server_message::WarmUp{id, job.spec});
+  for (const JobId id : open_jobs_)
+    send(node.id, server_message::WarmUp{id, state_.jobs.at(id).spec});
 }
 
 void Controller::on(const event::NodesLost& lost) {
@@ -173,8 +187,8 @@ void Controller::on(const event::NodesLost& lost) {
 void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   const NodeState before = node.state;
   const JobId job_id = node.job;
-  node.place = 0;
-  node.job = {};
+  set_place(node, 0);
+  set_holder(node, {});
   set_node(node, NodeState::kGone, reason);
   if (before == NodeState::kProvisioning) ++state_.provisioning_failures;
   if (before == NodeState::kReplacing) {
@@ -230,7 +244,7 @@ void Controller::on(const event::NodeFault& found) {
 void Controller::cordon_node(NodeRecord& node, const std::string& reason,
                              const Evidence& evidence) {
   set_node(node, NodeState::kCordoned, reason);
-  node.place = 0;
+  set_place(node, 0);
   audit(Severity::kWarning, "node.cordoned", to_string(node.id) + " is cordoned: " + reason,
         node.id, node.job);
   fill_places();
@@ -253,28 +267,19 @@ void Controller::retire_node(NodeRecord& node) {
 }
 
 void Controller::fill_places() {
-  std::vector<bool> filled(state_.spec.nodes + 1, false);
-  for (const auto& [id, node] : state_.nodes) filled[node.place] = true;
-  for (std::uint32_t place = 1; place <= state_.spec.nodes; ++place) {
-    if (filled[place]) continue;
-    const auto spare =
-        std::find_if(state_.nodes.begin(), state_.nodes.end(), [](const auto& entry) {
-          return entry.second.state == NodeState::kHealthy && entry.second.place == 0 &&
-                 !entry.second.job;
-        });
-    if (spare == state_.nodes.end()) return;
-    spare->second.place = place;
+  while (!index_.empty_places.empty() && !index_.idle_spares.empty()) {
+    const std::uint32_t place = *index_.empty_places.begin();
+    NodeRecord& spare = *find_node(*index_.idle_spares.begin());
+    set_place(spare, place);
     audit(Severity::kInfo, "node.took_place",
-          to_string(spare->first) + " takes place " + std::to_string(place), spare->first);
+          to_string(spare.id) + " takes place " + std::to_string(place), spare.id);
   }
 }
 
 void Controller::refill_pool() {
   if (state_.down) return;
-  std::uint32_t members = 0;
-  for (const auto& [id, node] : state_.nodes)
-    if (node.is_live() || node.state == NodeState::kProvisioning) ++members;
-  for (; members < state_.spec.nodes + state_.spec.spares; ++members) {
+  const std::size_t wanted = std::size_t{state_.spec.nodes} + state_.spec.spares;
+  while (index_.live.size() + index_.provisioning < wanted) {
     if (state_.provisioning_failures >= kProvisioningFailuresMax) {
       audit(Severity::kAlert, "pool.not_refilled",
             std::to_string(state_.provisioning_failures) +
@@ -310,7 +315,7 @@ void Controller::on(const event::DownAsked& asked) {
   // Nodes first, so that the end of one job starts no other and provisions nothing.
   for (auto& [id, node] : state_.nodes) {
     if (node.state == NodeState::kGone) continue;
-    node.place = 0;
+    set_place(node, 0);
     set_node(node, NodeState::kGone, "the cluster was taken down by " + asked.by);
     out_->push_back(effect::Terminate{id});
   }

@@ -30,7 +30,7 @@ void Controller::first_sign(JobRecord& job, const std::string& what) {
   open_incident(job);
   mark(job, Phase::kNoticed);
   tell(job, what);
-  job.state = JobState::kRecovering;
+  set_job(job, JobState::kRecovering);
   begin_drain(job, Duration{});
 }
 
@@ -77,20 +77,28 @@ void Controller::on(const event::RanksStalled& stalled) {
   mark(*job, Phase::kNoticed);
   tell(*job, std::to_string(stalled.ranks.size()) + " rank(s) made no step for " +
                  std::to_string(stalled.for_at_least.ms() / 1000) + " s; collecting stacks");
-  job->state = JobState::kRecovering;
+  set_job(*job, JobState::kRecovering);
   for (const NodeId id : attempt.nodes)
     send(id, server_message::CollectStacks{job->id, attempt.number});
   arm(TimerKind::kStacks, *job, kStacksTimeout);
+}
+
+// It has made steps before, so it makes some now, or it hangs: most hangs are in the first
+// collective.
+void Controller::stalled_at_start(const JobRecord& job) {
+  const std::vector<bool>& exited = heard_.at(job.id).exited;
+  event::RanksStalled stalled{job.id, job.attempt.number, {}, kFirstStepTimeout};
+  for (std::uint32_t rank = 0; rank < exited.size(); ++rank)
+    if (!exited[rank]) stalled.ranks.push_back(rank);
+  on(stalled);
 }
 
 void Controller::on(const event::StacksCollected& collected) {
   JobRecord* job = live_attempt(collected.stacks.job, collected.stacks.attempt);
   if (job == nullptr || !job->attempt.collecting_stacks) return;
   AttemptRecord& attempt = job->attempt;
-  const bool known =
-      std::any_of(attempt.stacks.begin(), attempt.stacks.end(),
-                  [&](const auto& one) { return one.rank == collected.stacks.rank; });
-  if (!known) attempt.stacks.push_back(collected.stacks);
+  if (hear(heard_.at(job->id).stacks, collected.stacks.rank))
+    attempt.stacks.push_back(collected.stacks);
   const std::size_t alive = attempt.nodes.size() * attempt.ranks_per_node - attempt.exits.size();
   if (attempt.stacks.size() >= alive) begin_drain(*job, Duration{});
 }
@@ -126,6 +134,9 @@ void Controller::on(const event::TimerFired& fired) {
     case TimerKind::kBackoff:
       if (job->state == JobState::kQueued) start_queued_jobs();
       return;
+    case TimerKind::kFirstStep:
+      if (job->state == JobState::kRunning && !attempt.made_step) stalled_at_start(*job);
+      return;
     case TimerKind::kQuiet:
       if (job->state == JobState::kRunning && job->incident && job->step_reached == 0)
         close_incident(*job, IncidentState::kRecovered);
@@ -140,12 +151,51 @@ Verdict Controller::judge(JobRecord& job) {
   if (attempt.step > job.step_reached) {
     job.attempts_without_progress = 0;
     job.out_of_memory_without_progress = 0;
-    job.hang_suspects.clear();
   }
   job.step_reached = std::max(job.step_reached, attempt.step);
   if (counts_against_job(verdict)) ++job.attempts_without_progress;
   if (verdict.cause == CauseClass::kOutOfMemory) ++job.out_of_memory_without_progress;
   return verdict;
+}
+
+// How often one of the nodes that the verdict names without proof has been named within a week. A
+// machine that is broken shows it on whatever rank it has; trouble that stayed with the rank when
+// that moved to another node is the program's, and counts for no node.
+std::uint32_t Controller::suspect(JobRecord& job, const Verdict& verdict) {
+  constexpr Duration kRemembered = minutes(7 * 24 * 60);
+  constexpr std::size_t kKept = 64;
+  const bool by_itself =
+      verdict.cause == CauseClass::kApplication && verdict.confidence != Confidence::kHigh;
+  if (job.attempt.stalled.empty() && !by_itself) return 0;
+  if (verdict.ranks.empty() || verdict.nodes.size() > 1) return 0;
+  const Suspicion now{verdict.nodes.front(), verdict.ranks.front(), now_};
+  std::uint32_t named = 1;
+  bool travels = false;
+  std::erase_if(job.suspicions, [&](const Suspicion& s) { return now_ - s.at > kRemembered; });
+  for (const Suspicion& s : job.suspicions) {
+    if (s.node == now.node) ++named;
+    if (s.rank == now.rank && s.node != now.node) travels = true;
+  }
+  if (job.suspicions.size() >= kKept) job.suspicions.erase(job.suspicions.begin());
+  job.suspicions.push_back(now);
+  return travels ? 0 : named;
+}
+
+// A node that was moved away from and is named again wherever it is used is given back.
+void Controller::move_away(JobRecord& job, const Verdict& verdict, std::uint32_t named,
+                           const std::string& reason) {
+  constexpr std::uint32_t kNamedMax = 3;
+  for (const NodeId id : verdict.nodes) {
+    NodeRecord* node = find_node(id);
+    if (named < kNamedMax || node->state != NodeState::kHealthy || index_.idle_spares.empty()) {
+      swap_out(id, reason);
+      continue;
+    }
+    const std::string why = to_string(id) + " was named " + std::to_string(named) +
+                            " times within a week, " + reason + "; last: " + verdict.summary;
+    cordon_node(*node, why, {why, id, verdict.ranks.front(), now_});
+    tell(job, why);
+  }
 }
 
 void Controller::conclude(JobRecord& job) {
@@ -155,16 +205,10 @@ void Controller::conclude(JobRecord& job) {
     return;
   }
   Verdict verdict = judge(job);
-  const bool suspect_again =
-      !job.attempt.stalled.empty() &&
-      std::any_of(verdict.nodes.begin(), verdict.nodes.end(), [&](NodeId node) {
-        return std::find(job.hang_suspects.begin(), job.hang_suspects.end(), node) !=
-               job.hang_suspects.end();
-      });
-  if (!job.attempt.stalled.empty()) job.hang_suspects = verdict.nodes;
-  const RecoveryDecision decision = decide_recovery(
-      job.spec, verdict,
-      {job.attempts_without_progress, job.out_of_memory_without_progress, suspect_again ? 2u : 0u});
+  const std::uint32_t named = suspect(job, verdict);
+  const RecoveryDecision decision =
+      decide_recovery(job.spec, verdict,
+                      {job.attempts_without_progress, job.out_of_memory_without_progress, named});
   if (!decision.start_again)
     verdict.action = Action::kStopJob;
   else if (decision.other_nodes)
@@ -182,10 +226,9 @@ void Controller::conclude(JobRecord& job) {
     end_job(job, JobState::kFailed, decision.reason, exit_code_of(job.attempt, verdict));
     return;
   }
-  if (decision.other_nodes)
-    for (const NodeId node : verdict.nodes) swap_out(node, decision.reason);
+  if (decision.other_nodes) move_away(job, verdict, named, decision.reason);
   fill_places();
-  job.state = JobState::kQueued;
+  set_job(job, JobState::kQueued);
   if (decision.wait > Duration{}) {
     job.not_before = now_ + decision.wait;
     job.reason =
@@ -200,16 +243,14 @@ void Controller::conclude(JobRecord& job) {
 void Controller::swap_out(NodeId id, const std::string& reason) {
   NodeRecord* node = find_node(id);
   if (node == nullptr || node->state != NodeState::kHealthy || node->place == 0) return;
-  const auto spare = std::find_if(state_.nodes.begin(), state_.nodes.end(), [](const auto& entry) {
-    return entry.second.state == NodeState::kHealthy && entry.second.place == 0 &&
-           !entry.second.job;
-  });
-  if (spare == state_.nodes.end()) return;
-  spare->second.place = node->place;
-  node->place = 0;
+  if (index_.idle_spares.empty()) return;
+  NodeRecord& spare = *find_node(*index_.idle_spares.begin());
+  const std::uint32_t place = node->place;
+  set_place(*node, 0);
+  set_place(spare, place);
   node->reason = reason;
   audit(Severity::kInfo, "node.swapped",
-        to_string(spare->first) + " takes the place of " + to_string(id) + ": " + reason, id);
+        to_string(spare.id) + " takes the place of " + to_string(id) + ": " + reason, id);
 }
 
 IncidentRecord& Controller::open_incident(JobRecord& job) {

@@ -4,6 +4,8 @@
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <map>
+#include <set>
 #include <string_view>
 
 #include "core/diagnose/stacks.h"
@@ -44,6 +46,9 @@ constexpr auto kEchoes = std::to_array<std::string_view>({
     "lost communication with a remote daemon",
     "Connection was likely closed",
 });
+
+constexpr std::size_t kStacksShown = 16;
+constexpr std::size_t kRanksNamed = 8;
 
 constexpr auto kMemoryErrors = std::to_array<std::string_view>(
     {"MemoryError", "OutOfMemoryError", "torch.cuda.OutOfMemoryError"});
@@ -191,13 +196,18 @@ bool some_ended_well(const AttemptRecord& attempt) {
                      [](const RankExit& exit) { return exit.clean(); });
 }
 
-void add_stacks(const AttemptRecord& attempt, Verdict& verdict) {
-  for (const auto& stacks : attempt.stacks) {
-    std::string text = "rank " + std::to_string(stacks.rank) + " (" + stacks.process_state + ") " +
-                       (stacks.answered ? "is at:\n" : "did not answer the stack dump:\n");
-    verdict.evidence.push_back(
-        {text + stacks.text, node_of(attempt, stacks.rank), stacks.rank, attempt.started});
-  }
+// Of thousands of stacks those that differ, and some to compare them with.
+void add_stacks(const AttemptRecord& attempt, const std::set<std::uint32_t>& odd,
+                Verdict& verdict) {
+  std::size_t shown = 0;
+  for (const bool is_odd : {true, false})
+    for (const auto& stacks : attempt.stacks) {
+      if (odd.contains(stacks.rank) != is_odd || ++shown > kStacksShown) continue;
+      std::string text = "rank " + std::to_string(stacks.rank) + " (" + stacks.process_state +
+                         ") " + (stacks.answered ? "is at:\n" : "did not answer the stack dump:\n");
+      verdict.evidence.push_back(
+          {text + stacks.text, node_of(attempt, stacks.rank), stacks.rank, attempt.started});
+    }
 }
 
 // Where a rank of a hang is, when it can tell: ` (File "train.py", line 3 in step)`.
@@ -218,19 +228,19 @@ Verdict hang(const AttemptRecord& attempt) {
                   [](const auto& one) { return one.answered && waits_for_peers(one.text); });
   if (all_wait && !attempt.stacks.empty() && some_ended_well(attempt)) {
     Verdict verdict = left_early(attempt, "they wait for it");
-    add_stacks(attempt, verdict);
+    add_stacks(attempt, {}, verdict);
     return verdict;
   }
   Verdict verdict{.cause = CauseClass::kUnknown,
                   .action = Action::kRestartRanks,
                   .confidence = Confidence::kLow};
   verdict.ranks = odd_ranks(attempt.stacks);
-  for (const std::uint32_t rank : verdict.ranks) {
+  const std::set<std::uint32_t> odd(verdict.ranks.begin(), verdict.ranks.end());
+  for (const std::uint32_t rank : odd) {
     const NodeId node = node_of(attempt, rank);
-    if (std::find(verdict.nodes.begin(), verdict.nodes.end(), node) == verdict.nodes.end())
-      verdict.nodes.push_back(node);
+    if (verdict.nodes.empty() || verdict.nodes.back() != node) verdict.nodes.push_back(node);
   }
-  add_stacks(attempt, verdict);
+  add_stacks(attempt, odd, verdict);
   verdict.summary = "no progress";
   if (verdict.ranks.empty()) {
     verdict.summary += attempt.stacks.empty() ? "; no rank's stack could be read"
@@ -239,9 +249,13 @@ Verdict hang(const AttemptRecord& attempt) {
   }
   verdict.confidence = Confidence::kMedium;
   verdict.summary += ";";
+  std::size_t named = 0;
   for (const std::uint32_t rank : verdict.ranks)
-    verdict.summary += " rank " + std::to_string(rank) + " on " +
-                       to_string(node_of(attempt, rank)) + place_of(attempt, rank);
+    if (++named <= kRanksNamed)
+      verdict.summary += " rank " + std::to_string(rank) + " on " +
+                         to_string(node_of(attempt, rank)) + place_of(attempt, rank);
+  if (named > kRanksNamed)
+    verdict.summary += " and " + std::to_string(named - kRanksNamed) + " more";
   verdict.summary +=
       verdict.ranks.size() == 1 ? " is not where the others are" : " are not where the others are";
   return verdict;
@@ -325,10 +339,13 @@ std::vector<std::uint32_t> odd_ranks(const std::vector<agent_message::StacksColl
 
   // All wait, or none does: the minority by innermost frame, if there is a clear majority.
   std::vector<std::string_view> places;
-  for (const auto& one : stacks) places.push_back(innermost_frame(one.text));
-  for (const std::string_view place : places) {
-    const auto same = std::count(places.begin(), places.end(), place);
-    if (place.empty() || 2 * static_cast<std::size_t>(same) <= places.size()) continue;
+  std::map<std::string_view, std::size_t> counts;
+  for (const auto& one : stacks) {
+    places.push_back(innermost_frame(one.text));
+    ++counts[places.back()];
+  }
+  for (const auto& [place, same] : counts) {
+    if (place.empty() || 2 * same <= places.size()) continue;
     std::vector<std::uint32_t> odd;
     for (std::size_t i = 0; i < places.size(); ++i)
       if (places[i] != place) odd.push_back(stacks[i].rank);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <list>
-#include <map>
 #include <optional>
 #include <vector>
 
@@ -15,14 +14,21 @@ namespace holdfast {
 // silence that this finds becomes an event.
 //
 // Intuition: a queue at a counter. Whoever speaks goes to the back; the one in front has been
-// silent longest, so only the front is ever looked at. O(log nodes) per heartbeat, O(expired) per
-// check.
+// silent longest, so only the front is ever looked at. O(1) and no allocation per heartbeat,
+// O(expired) per check.
 class LivenessMonitor {
  public:
   explicit LivenessMonitor(Duration silence_max) : silence_max_(silence_max) {}
+  LivenessMonitor(const LivenessMonitor&) = delete;  // its iterators know this list
+  LivenessMonitor& operator=(const LivenessMonitor&) = delete;
+
+  // Watches nobody any more, and the next ones with this limit.
+  void reset(Duration silence_max);
 
   // The node spoke at `now`, or gets a fresh start (after a restart of the control plane).
   void seen(NodeId node, Instant now);
+  // Nobody was listened to until `now`: no node is held to have been silent before it. O(1).
+  void start_afresh(Instant now) { afresh_at_ = now; }
   // The node is not watched any more.
   void forget(NodeId node);
   // Those silent for `silence_max`, which are forgotten with this answer.
@@ -36,8 +42,9 @@ class LivenessMonitor {
     Instant seen;
   };
   Duration silence_max_;
-  std::list<Entry> by_silence_;  // longest silent first
-  std::map<NodeId, std::list<Entry>::iterator> entries_;
+  Instant afresh_at_;
+  std::list<Entry> by_silence_;                      // longest silent first
+  std::vector<std::list<Entry>::iterator> entries_;  // by node id; end(): not watched
 };
 
 }  // namespace holdfast

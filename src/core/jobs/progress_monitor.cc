@@ -89,6 +89,10 @@ void ProgressMonitor::forget(JobId job) {
   watches_.erase(job);
 }
 
+void ProgressMonitor::start_afresh(Instant now) {
+  for (auto& [job, watch] : watches_) watch.afresh_at = now;
+}
+
 std::vector<event::RanksStalled> ProgressMonitor::take_stalled(Instant now) {
   std::vector<event::RanksStalled> found;
   for (auto& [job, watch] : watches_) {
@@ -100,11 +104,12 @@ std::vector<event::RanksStalled> ProgressMonitor::take_stalled(Instant now) {
       const Duration limit = watch.made_step || !watch.first_step_limit
                                  ? stall_after(watch.policy, sample.progress)
                                  : *watch.first_step_limit;
-      if (now - sample.changed_at >= limit) {
+      const Instant changed_at = std::max(sample.changed_at, watch.afresh_at);
+      if (now - changed_at >= limit) {
         stalled.ranks.push_back(rank);
         stalled.for_at_least = std::max(stalled.for_at_least, limit);
-      } else if (!next || sample.changed_at + limit < *next) {
-        next = sample.changed_at + limit;
+      } else if (!next || changed_at + limit < *next) {
+        next = changed_at + limit;
       }
     }
     watch.check_at = next;

@@ -40,6 +40,8 @@ class ProgressMonitor {
                                         const RankProgress& progress, Instant now);
   void ended(JobId job, Attempt attempt, std::uint32_t rank);
   void forget(JobId job);
+  // Nobody was listened to until `now`: no rank is held to have stood still before it.
+  void start_afresh(Instant now);
 
   // Hangs found by now; each attempt is reported once.
   [[nodiscard]] std::vector<event::RanksStalled> take_stalled(Instant now);
@@ -62,6 +64,7 @@ class ProgressMonitor {
     Duration start_took;                       // longest of all attempts; zero: not known
     std::optional<Duration> first_step_limit;  // nullopt: none
     std::optional<Instant> check_at;           // nullopt: nothing to check
+    Instant afresh_at;                         // what stood still before it is not held against it
   };
   std::map<JobId, Watch> watches_;
 };

@@ -50,7 +50,9 @@ RecoveryDecision decide_recovery(const JobSpec& spec, const Verdict& verdict,
   const bool unproven = verdict.confidence != Confidence::kHigh && counts_against_job(verdict);
   if (count.same_suspect >= 2 || (unproven && count.without_progress >= limit)) {
     decision.other_nodes = true;
-    decision.reason = tries + "; moving away from the nodes that the evidence names";
+    decision.reason = count.same_suspect >= 2
+                          ? "the evidence names the same node again; moving away from it"
+                          : tries + "; moving away from the nodes that the evidence names";
   }
   return decision;
 }

@@ -21,7 +21,7 @@ struct RecoveryDecision {
 struct RetryCount {
   std::uint32_t without_progress = 0;
   std::uint32_t out_of_memory = 0;
-  std::uint32_t same_suspect = 0;  // times in a row that a hang named one of these nodes
+  std::uint32_t same_suspect = 0;  // times that the node was named without proof, with this one
 };
 
 [[nodiscard]] RecoveryDecision decide_recovery(const JobSpec& spec, const Verdict& verdict,

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "core/schedule/node_index.h"
 #include "model/cluster.h"
 
 namespace holdfast {
@@ -16,6 +17,7 @@ struct Allocation {
 // Takes nodes in the order of their places, so that a job keeps its rank order when a spare has
 // taken over a place. A job that has run before goes on with fewer nodes (down to nodes_min) at
 // once; its first start waits for all it asked for as long as machines are still coming.
-[[nodiscard]] Allocation allocate(const ClusterState& state, const JobRecord& job);
+// O(nodes that it gets).
+[[nodiscard]] Allocation allocate(const NodeIndex& nodes, const JobRecord& job);
 
 }  // namespace holdfast

@@ -27,7 +27,7 @@ class Place : public testing::Test {
     node(id).state = NodeState::kGone;
     node(id).place = 0;
   }
-  Allocation allocated() { return allocate(state_, job_); }
+  Allocation allocated() { return allocate(NodeIndex(state_), job_); }
 
   ClusterState state_;
   JobRecord job_;

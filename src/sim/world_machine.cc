@@ -1,0 +1,335 @@
+// Machines: how they come and go, their agents, and the ranks that live on them.
+
+#include <algorithm>
+#include <csignal>
+
+#include "sim/world.h"
+
+namespace holdfast::sim {
+namespace {
+
+// How often an agent looks at the pages of ranks that are starting.
+constexpr Span kLook = {nanoseconds(0), milliseconds(20)};
+constexpr Span kGiveBack = {milliseconds(50), seconds(1)};
+constexpr Span kFirstMachines = {nanoseconds(0), milliseconds(500)};
+
+}  // namespace
+
+// The machine provider, which outlives the control plane. Both requests are idempotent.
+void World::provision(NodeId id) {
+  while (machines_.size() < id.value) {
+    const NodeId made{static_cast<std::uint32_t>(machines_.size() + 1)};
+    machines_.push_back(std::make_unique<Machine>(seed_, made));
+    machines_.back()->state = Machine::State::kGone;
+    machines_.back()->life = ~std::uint64_t{0};  // not asked for yet
+  }
+  Machine& made = machine(id);
+  if (made.life != ~std::uint64_t{0}) {
+    if (made.state == Machine::State::kGone)
+      queue_.after(milliseconds(20), [this, id] {
+        submit(event::NodesLost{{id}, "its machine ended"});
+      });
+    return;
+  }
+  made.life = 0;
+  made.state = Machine::State::kComing;
+  const bool is_first = id.value <= slots();
+  Prng& prng = made.prng;
+  const Costs& costs = scenario_.costs;
+  const Duration takes = draw(prng, is_first ? kFirstMachines : costs.replacement);
+  const bool fails =
+      !is_first && now() < calm_ && prng.below(1000) < costs.replacement_fails_per_mille;
+  queue_.after(takes, [this, id, fails] {
+    Machine& here = machine(id);
+    if (here.state != Machine::State::kComing) return;  // given back before it came
+    if (!fails) return come_up(here);
+    here.state = Machine::State::kGone;
+    checkers_.hurt(id);
+    submit(event::NodesLost{{id}, "its machine did not start"});
+  });
+}
+
+void World::come_up(Machine& here) {
+  here.state = Machine::State::kUp;
+  here.agent = std::make_unique<AgentMachine>();
+  if (here.id.value <= slots()) {
+    here.slot = here.id.value - 1;
+  } else if (!free_slots_.empty()) {
+    here.slot = free_slots_.front();
+    free_slots_.pop_front();
+  } else {
+    here.slot = static_cast<std::uint32_t>(slot_machine_.size());
+  }
+  if (slot_machine_.size() <= here.slot) slot_machine_.resize(here.slot + 1);
+  slot_machine_[here.slot] = here.id;
+  for (std::size_t i = 0; i < scenario_.weak.size(); ++i)
+    if (here.prng.below(1000) < scenario_.weak[i].per_mille) here.weak |= 1u << i;
+  const Network& network = scenario_.network;
+  here.is_slow_link = here.prng.below(1000) < network.slow_links_per_mille;
+  if (network.clock_drift_ppm_max > 0)
+    here.drift_ppm =
+        static_cast<std::int32_t>(here.prng.below(2ull * network.clock_drift_ppm_max + 1)) -
+        static_cast<std::int32_t>(network.clock_drift_ppm_max);
+  const Costs& costs = scenario_.costs;
+  if (here.id.value > slots() && now() < calm_ &&
+      here.prng.below(1000) < costs.replacement_bad_per_mille)
+    here.recurring.emplace_back(&costs.replacement_bad_shows, "replacement_bad");
+  connect(here);
+}
+
+void World::terminate(NodeId id) {
+  if (id.value > machines_.size()) return;
+  Machine& here = machine(id);
+  queue_.after(draw(here.prng, kGiveBack), [this, id] {
+    die(machine(id));
+    submit(event::NodesLost{{id}, "given back"});
+  });
+}
+
+// Power, kernel, or the agent's own end: its ranks die with it.
+void World::die(Machine& here) {
+  if (here.state == Machine::State::kGone) return;
+  const bool was_up = here.state == Machine::State::kUp;
+  here.state = Machine::State::kGone;
+  ++here.life;
+  here.agent.reset();
+  here.stream = 0;
+  here.unborn.clear();
+  here.recurring.clear();
+  const std::vector<Rank> ranks = std::exchange(here.ranks, {});
+  checkers_.node_ended(here.id);
+  for (const Rank& rank : ranks) {
+    Run* run = find_run(rank.run);
+    if (run == nullptr) continue;
+    --run->alive;
+    stop_training(*run, std::nullopt);
+    if (&rank == &ranks.back()) peers_notice(rank.run, rank.rank);
+    forget_run(rank.run);
+  }
+  if (was_up) free_slots_.push_back(here.slot);
+  reconsider(here);
+}
+
+void World::step_agent(Machine& here, const AgentEvent& event, bool is_beat) {
+  if (here.agent == nullptr) return;
+  ++steps_;
+  AgentEffects effects = std::exchange(effects_, {});
+  effects.clear();
+  here.agent->step(now(), event, effects);
+  for (AgentEffect& effect : effects) {
+    if (auto* send = std::get_if<agent_effect::Send>(&effect))
+      send_to_server(here, std::move(send->message), is_beat);
+    else
+      perform(here, effect, is_beat);
+  }
+  effects.clear();
+  effects_ = std::move(effects);
+}
+
+void World::perform(Machine& here, const AgentEffect& effect, bool) {
+  if (const auto* start = std::get_if<agent_effect::StartRank>(&effect)) {
+    ask_for_rank(here, *start);
+  } else if (const auto* kill = std::get_if<agent_effect::KillRanks>(&effect)) {
+    kill_ranks(here, *kill);
+  } else if (const auto* collect = std::get_if<agent_effect::CollectStacks>(&effect)) {
+    read_stacks(here, *collect);
+  } else if (const auto* grace = std::get_if<agent_effect::ArmGrace>(&effect)) {
+    on_machine(here, grace->after,
+               [this, over = agent_event::GraceOver{grace->job, grace->attempt}](Machine& then) {
+                 step_agent(then, over);
+               });
+  } else if (const auto* heartbeat = std::get_if<agent_effect::ArmHeartbeat>(&effect)) {
+    ++here.beat_timer;
+    here.welcomed_stream = here.stream;
+    reconsider(here);
+    // As long as its own clock takes for it.
+    here.beat_interval =
+        nanoseconds(heartbeat->interval.ns + heartbeat->interval.ns / 1'000'000 * here.drift_ppm);
+    here.next_beat = now() + here.beat_interval;
+    plan_beat(here);
+  } else if (const auto* warm = std::get_if<agent_effect::WarmUp>(&effect)) {
+    on_machine(here, draw(here.prng, scenario_.costs.process_start_cold),
+               [job = warm->job](Machine& then) { then.warm.insert(job); });
+  } else if (std::holds_alternative<agent_effect::Leave>(effect)) {
+    on_machine(here, {}, [this](Machine& then) { die(then); });
+  }
+}
+
+void World::plan_beat(Machine& here) {
+  if (!skipping_)
+    queue_.beat_at(here.next_beat,
+                   [this, id = here.id, timer = here.beat_timer] { beat(id, timer); });
+}
+
+void World::beat(NodeId id, std::uint32_t timer) {
+  Machine& here = machine(id);
+  if (here.agent == nullptr || here.beat_timer != timer) return;
+  if (here.frozen_until > now()) {
+    here.next_beat = here.frozen_until;
+    return plan_beat(here);
+  }
+  ++here.beats;
+  here.next_beat = now() + here.beat_interval;
+  plan_beat(here);
+  read_pages(here, true);
+  step_agent(here, agent_event::HeartbeatDue{20000}, true);
+}
+
+void World::read_pages(Machine& here, bool is_beat) {
+  const Run* run = nullptr;
+  for (std::size_t i = 0; i < here.ranks.size(); ++i) {
+    if (run == nullptr || run->key != here.ranks[i].run) run = find_run(here.ranks[i].run);
+    if (run == nullptr || here.ranks[i].hung) continue;
+    const std::uint64_t seen = (run->pace.step_at(now()) << 20) + run->marks;
+    if (here.ranks[i].seen == seen) continue;
+    here.ranks[i].seen = seen;
+    step_agent(here,
+               agent_event::PageRead{here.ranks[i].run.first, here.ranks[i].run.second,
+                                     page_of(*run, here.ranks[i])},
+               is_beat);
+  }
+}
+
+// --- ranks
+
+void World::ask_for_rank(Machine& here, const agent_effect::StartRank& effect) {
+  const server_message::StartRanks& start = effect.start;
+  const RunKey key{start.job, start.attempt};
+  const auto [found, is_new] = runs_.try_emplace(key);
+  Run& run = found->second;
+  if (is_new) {
+    run.key = key;
+    run.world_size = start.world_size();
+    run.nodes = start.nodes;
+    run.members.resize(start.nodes);
+    settle(job_of(key));
+  }
+  if (start.group_rank < run.members.size()) run.members[start.group_rank] = here.id;
+  here.unborn.emplace_back(key, start.first_rank() + effect.local_rank);
+  if (effect.local_rank != 0) return;
+  const Costs& costs = scenario_.costs;
+  const bool is_warm = here.warm.contains(start.job);
+  here.warm.insert(start.job);
+  Duration takes = draw(here.prng, is_warm ? costs.process_start : costs.process_start_cold);
+  const Chaos& chaos = options_.chaos;
+  if (chaos.slow_start_per_million > 0 && now() < calm_ &&
+      here.prng.below(1'000'000) < chaos.slow_start_per_million)
+    takes = takes + draw(here.prng, {seconds(5), seconds(20)});
+  on_machine(here, takes, [this, key](Machine& then) { births(then, key); });
+}
+
+void World::births(Machine& here, const RunKey& key) {
+  const Chaos& chaos = options_.chaos;
+  std::vector<std::uint32_t> born;
+  std::erase_if(here.unborn, [&](const auto& asked) {
+    if (asked.first != key) return false;
+    born.push_back(asked.second);
+    return true;
+  });
+  for (const std::uint32_t number : born) {
+    Run* run = find_run(key);
+    if (run == nullptr) return;
+    if (chaos.start_fails_per_million > 0 && now() < calm_ &&
+        here.prng.below(1'000'000) < chaos.start_fails_per_million) {
+      job_of(key).trouble = {"start_fails", now(), CauseClass::kUnknown};
+      step_agent(
+          here,
+          agent_event::RankEnded{
+              key.first, key.second, {.rank = number, .code = 127, .error_type = "start_failed"}});
+      continue;
+    }
+    Rank rank{.run = key, .rank = number, .pid = ++pids_};
+    if (chaos.stuck_per_million > 0)
+      rank.stuck = now() < calm_ && here.prng.below(1'000'000) < chaos.stuck_per_million;
+    if (chaos.deaf_per_million > 0) rank.deaf = here.prng.below(1'000'000) < chaos.deaf_per_million;
+    if (rank.stuck) checkers_.hurt(here.id);
+    here.ranks.push_back(rank);
+    ++run->born;
+    ++run->alive;
+    checkers_.born(here.id, key.first, key.second, number);
+    const bool all = run->born == run->world_size && run->alive == run->world_size &&
+                     run->phase == Run::Phase::kStarting;
+    step_agent(here, agent_event::RankStarted{key.first, key.second, number, rank.pid});
+    if (!all || (run = find_run(key)) == nullptr) continue;
+    change_phase(*run, Run::Phase::kJoining);
+    later_in(*run, draw(here.prng, scenario_.costs.rendezvous), &World::joined);
+  }
+}
+
+void World::kill_ranks(Machine& here, const agent_effect::KillRanks& kill) {
+  const RunKey key{kill.job, kill.attempt};
+  const Duration takes = draw(here.prng, scenario_.costs.drain);
+  on_machine(here, takes, [this, key, signal = kill.signal](Machine& then) {
+    std::vector<std::uint32_t> unborn;
+    std::erase_if(then.unborn, [&](const auto& asked) {
+      if (asked.first != key) return false;
+      unborn.push_back(asked.second);
+      return true;
+    });
+    for (const std::uint32_t rank : unborn)
+      step_agent(
+          then,
+          agent_event::RankEnded{
+              key.first, key.second, {.rank = rank, .code = 127, .error_type = "start_failed"}});
+    std::vector<Rank> hit;
+    for (const Rank& rank : then.ranks)
+      if (rank.run == key && !(signal == SIGTERM && rank.deaf)) hit.push_back(rank);
+    for (const Rank& rank : hit) {
+      if (rank.stuck)
+        on_machine(then, seconds(30), [this, key, number = rank.rank, signal](Machine& later) {
+          end_rank_of(later, key, number, {.signal = signal});
+        });
+      else
+        end_rank_of(then, key, rank.rank, {.signal = signal});
+    }
+  });
+}
+
+void World::end_rank_of(Machine& here, const RunKey& key, std::uint32_t number, RankExit exit) {
+  const auto rank = std::find_if(here.ranks.begin(), here.ranks.end(), [&](const Rank& one) {
+    return one.run == key && one.rank == number;
+  });
+  if (rank == here.ranks.end()) return;
+  exit.rank = number;
+  const bool was_hung = rank->hung;
+  Run* run = find_run(key);
+  if (run != nullptr) exit.progress = page_of(*run, *rank);
+  here.ranks.erase(rank);
+  checkers_.died(here.id, key.first, key.second, number);
+  if (run != nullptr) {
+    --run->alive;
+    if (!exit.clean()) stop_training(*run, std::nullopt);
+    forget_run(key);
+  }
+  if (was_hung) reconsider(here);
+  step_agent(here, agent_event::RankEnded{key.first, key.second, std::move(exit)});
+}
+
+void World::read_stacks(Machine& here, const agent_effect::CollectStacks& collect) {
+  const RunKey key{collect.job, collect.attempt};
+  on_machine(here, draw(here.prng, {milliseconds(10), milliseconds(200)}),
+             [this, key, number = collect.rank](Machine& then) {
+               for (const Rank& rank : then.ranks) {
+                 if (rank.run != key || rank.rank != number) continue;
+                 return step_agent(then, agent_event::StacksRead{{.job = key.first,
+                                                                  .attempt = key.second,
+                                                                  .rank = number,
+                                                                  .answered = !rank.hung}});
+               }
+             });
+}
+
+RankProgress World::page_of(const Run& run, const Rank& rank) const {
+  RankProgress page{.rank = rank.rank, .step = run.pace.step_at(now())};
+  if (run.phase < Run::Phase::kReady && run.restored == 0) return page;
+  page.steps_this_attempt = page.step - std::min(page.step, run.restored);
+  page.median_step_ns = page.steps_this_attempt > 0 ? run.pace.step_time().ns : 0;
+  if (run.has_restored) page.restored_step = run.restored;
+  if (rank.rank != 0) return page;  // the others' news of a commit decides nothing
+  page.committed_step = run.committed_shown;
+  page.checkpoint_failures = run.save_failures_shown;
+  if (run.save_failures_shown > 0) page.checkpoint_error = "OSError: no space left on device";
+  return page;
+}
+
+}  // namespace holdfast::sim
