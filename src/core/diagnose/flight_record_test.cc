@@ -49,7 +49,7 @@ TEST(FlightRecord, TypedListsOfPyTorchAreLists) {
   const std::string text = std::string(
                                "\x80\x02}(X\x07\x00\x00\x00"
                                "entries]X\x05\x00\x00\x00",
-                               21) +
+                               22) +
                            "sizesctorch.jit._pickle\nbuild_intlist\n(]K\x04" + "atRu.";
   EXPECT_TRUE(read_flight_record(text).ok()) << read_flight_record(text).error().text();
 }
