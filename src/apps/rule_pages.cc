@@ -49,10 +49,10 @@ std::string_view action_text(Action action) {
     case Action::kRestartOnOtherNodes:
       return "restarts the job's ranks on other nodes";
     case Action::kResetDevice:
-      return "takes the node out of service for a reset of the device, the mildest cure; a spare "
+      return "takes the node out of service and gives it back, to have its device reset; a spare "
              "takes its place";
     case Action::kRebootNode:
-      return "takes the node out of service for a reboot, the mildest cure; a spare takes its "
+      return "takes the node out of service and gives it back, to be rebooted; a spare takes its "
              "place";
     case Action::kReplaceNode:
       return "replaces the node";

@@ -129,7 +129,7 @@ TEST_F(Processes, HandsOverOnlyTheDescriptorsAskedFor) {
   // one digit only, and whoever runs this test may have left us many open files.
   SpawnSpec spec =
       shell("echo one > /proc/$$/fd/" + std::to_string(second[1]) + "; echo two > /proc/$$/fd/" +
-            std::to_string(first[1]) + "; ls -m /proc/$$/fd");
+            std::to_string(first[1]) + "; ls -mv /proc/$$/fd");
   spec.fds = {{first[1], second[1]}, {second[1], first[1]}};
   EXPECT_EQ(run(spec).status.code, 0) << log();
   char text[4];
