@@ -15,7 +15,7 @@ import unittest
 
 from cluster import ENDED, HOLDFAST, PYTHON, TRAIN, Cluster, ClusterTest, wait_for
 
-SHORT, LONG = (1, 2, 3), tuple(range(100, 140))
+SHORT, LONG = (1, 2, 3), tuple(range(4, 20))
 STEPS, KILLS = 160, 6
 KINDS = ("server", "keeper", "agent", "warm", "rank", "helper", "client", "any", "server+agent",
          "agent+agent", "server+keeper")
