@@ -352,18 +352,19 @@ void World::inflict_on_cluster(const std::string& name, const Manifestation& sho
 // Training has begun: what is broken for good shows again.
 void World::recur(Run& run) {
   for (const auto& [shows, name] : job_of(run.key).recurring)
-    queue_.after(draw(prng_, *shows->recurs_after), [this, key = run.key, shows, name] {
-      const Run* then = find_run(key);
-      if (then == nullptr || then->members.empty() || now() >= calm_) return;
-      Machine& first = machine(then->members.front());
-      if (!first.ranks.empty()) inflict_on_rank(first, 0, name, false, *shows);
-    });
+    queue_.after(draw(prng_, *shows->recurs_after),
+                 [this, key = run.key, shows = shows, name = name] {
+                   const Run* then = find_run(key);
+                   if (then == nullptr || then->members.empty() || now() >= calm_) return;
+                   Machine& first = machine(then->members.front());
+                   if (!first.ranks.empty()) inflict_on_rank(first, 0, name, false, *shows);
+                 });
   for (const NodeId node : run.members) {
     if (!node) continue;
     for (const auto& [shows, name] : machine(node).recurring) {
       const Instant at = now() + draw(machine(node).prng, *shows->recurs_after);
       risk_at(at);
-      queue_.at(at, [this, node, life = machine(node).life, shows, name] {
+      queue_.at(at, [this, node, life = machine(node).life, shows = shows, name = name] {
         Machine& here = machine(node);
         if (here.life == life && now() < calm_) inflict(here, name, Extent::kRank, *shows);
       });

@@ -8,8 +8,6 @@
 namespace holdfast::sim {
 namespace {
 
-// How often an agent looks at the pages of ranks that are starting.
-constexpr Span kLook = {nanoseconds(0), milliseconds(20)};
 constexpr Span kGiveBack = {milliseconds(50), seconds(1)};
 constexpr Span kFirstMachines = {nanoseconds(0), milliseconds(500)};
 

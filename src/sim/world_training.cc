@@ -8,6 +8,7 @@ namespace holdfast::sim {
 namespace {
 
 constexpr Span kNotice = {milliseconds(50), milliseconds(1500)};  // a peer's connection closes
+// Until an agent looks at the pages of ranks that are starting.
 constexpr Span kLook = {nanoseconds(0), milliseconds(20)};
 
 }  // namespace
