@@ -129,7 +129,7 @@ void LocalDriver::sweep(NodeId node, const std::string& reason, int rounds_left)
       {"HOLDFAST_CLUSTER=" + options_.cluster, "HOLDFAST_NODE=" + to_string(node)}, SIGKILL);
   if (left > 0 && rounds_left > 0) {
     auto timer = std::make_shared<asio::steady_timer>(context_, kSweep);
-    timer->async_wait([=, this](const asio::error_code& error) {
+    timer->async_wait([this, timer, node, reason, rounds_left](const asio::error_code& error) {
       if (!error) sweep(node, reason, rounds_left - 1);
     });
     return;

@@ -155,6 +155,7 @@ class Nodes(ClusterTest):
             c.wait_job("a", "succeeded")
             incident = c.incidents()[-1]
             self.assert_recovered(incident, "host", "replace_node")
+            self.assertIn("its agent process ended", verdict_of(incident)["summary"])  # not: silence
             self.assertEqual(c.job("a")["attempt"]["nodes"], ["n1", "n4", "n3"])
             wait_for(lambda: c.nodes().get("n5", {}).get("state") == "healthy", "the pool refilled")
             self.assertEqual(c.nodes()["n2"]["state"], "gone")
