@@ -159,7 +159,7 @@ class HoldfastTrial(Trial):
         # Its clock and ours meet in the wall clock, which it tells beside its own.
         fault_ns = answer["now_ns"] - answer["wall_unix_ns"] + time.time_ns() - (
             time.monotonic_ns() - round(self.fault_at * 1e9))
-        return {name: (at_ns - fault_ns) / 1e9
+        return {name[:-len("_ns")]: (at_ns - fault_ns) / 1e9
                 for name, at_ns in answer["incidents"][0]["phases"].items() if at_ns is not None}
 
 
