@@ -20,7 +20,7 @@ inline constexpr Duration kFirstStepMost = minutes(15);
 //
 // A rank hangs when it has made no step for max(stall_min, stall_factor x its median step) while it
 // is alive. The clock of a rank starts with the first step of any rank of the attempt. Before that
-// the limit is first_step_max. Where that is not given, only a job that has made steps in an earlier
+// the limit is first_step_max. Where that is not given, only a job that made steps in an earlier
 // attempt can hang: when it takes stall_factor x the longest start that was seen, or, after a
 // restart of ours, stall_factor x stall_min; at most kFirstStepMost, or stall_min if that is more.
 class ProgressMonitor {
