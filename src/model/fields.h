@@ -71,13 +71,13 @@ HF_FIELDS(HangPolicy, stall_min, stall_factor, first_step_max)
 HF_FIELDS(JobSpec, name, owner, team, nodes_min, nodes_max, ranks_per_node, command, environment,
           working_folder, checkpoint, retry, hang, memory_limit_bytes, request_token)
 HF_FIELDS(AttemptRecord, number, started, nodes, replicas, ranks_per_node, not_started,
-          not_drained, exits, nodes_lost, node_faults, planned, collecting_stacks, stacks, stalled, made_step, step,
-          restored_step)
+          not_drained, exits, nodes_lost, node_faults, planned, collecting_stacks, stacks,
+          stalled, made_step, step, restored_step)
 HF_FIELDS(SnapshotHolders, nodes, replicas)
 HF_FIELDS(Suspicion, node, rank, at)
 HF_FIELDS(JobRecord, id, spec, state, reason, submitted, ended, not_before, snapshots, attempt,
-          step_reached, committed_step, attempts_without_progress, out_of_memory_without_progress, suspicions,
-          checkpoint_failures, checkpoints_fail, incident, last_verdict, exit_code)
+          step_reached, committed_step, attempts_without_progress, out_of_memory_without_progress,
+          suspicions, checkpoint_failures, checkpoints_fail, incident, last_verdict, exit_code)
 
 HF_FIELDS(StoryLine, at, text)
 HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_attempt,
