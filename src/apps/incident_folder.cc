@@ -327,6 +327,15 @@ json rank_json(const AttemptRecord& attempt, std::uint32_t rank) {
   return one;
 }
 
+// Evidence says where a line was seen and then the line.
+std::string line_of(const Evidence& fault) {
+  for (std::size_t at = 0; at != std::string::npos; at = fault.what.find(": ", at + 1)) {
+    const std::string line = fault.what.substr(at == 0 ? 0 : at + 2);
+    if (read_kernel_line(line)) return line;
+  }
+  return fault.what;
+}
+
 Result<void> link_log(const std::string& from, const std::string& to) {
   if (::link(from.c_str(), to.c_str()) == 0 || errno == ENOENT) return {};
   return os_error("link", to, errno);
@@ -351,7 +360,7 @@ Result<void> write_incident_folder(const std::string& folder, const effect::Keep
     HF_TRY_VOID(write_file_atomic(folder + "/stacks/rank-" + std::to_string(stacks.rank) + ".txt",
                                   stacks.answered ? stacks.text : std::string(), 0600));
   for (const Evidence& fault : attempt.node_faults)
-    HF_TRY_VOID(append_line(folder + "/kmsg/" + to_string(fault.node) + ".log", fault.what));
+    HF_TRY_VOID(append_line(folder + "/kmsg/" + to_string(fault.node) + ".log", line_of(fault)));
   const json root = {{"job", kept.job_name},
                      {"attempt", attempt.number.value},
                      {"started", static_cast<double>(started.ns) / 1e9},
