@@ -236,6 +236,7 @@ int status_of(Errc code) {
     case Errc::kPortInUse:
     case Errc::kIo:
     case Errc::kDiskFull:
+    case Errc::kDamaged:
       return 500;
   }
   return 500;

@@ -13,6 +13,7 @@
 #include <asio/steady_timer.hpp>
 
 #include "apps/chaos_on_node.h"
+#include "apps/checkpoint_library.h"
 #include "apps/log_shipper.h"
 #include "apps/python_files.h"
 #include "apps/rank_launcher.h"
@@ -275,6 +276,8 @@ Result<std::string> unpack_python(const std::string& folder) {
     HF_TRY_VOID(make_folder(path.substr(0, path.rfind('/')), 0755));
     HF_TRY_VOID(write_file_atomic(path, file.content, 0644));
   }
+  HF_TRY_VOID(write_file_atomic(python + "/holdfast/libholdfast_checkpoint.so",
+                                checkpoint_library(), 0755));
   return python;
 }
 

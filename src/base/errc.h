@@ -26,6 +26,7 @@
   X(kPortInUse, "HF3003", "the port is in use")                                        \
   X(kIo, "HF3004", "the operating system refused an operation")                        \
   X(kDiskFull, "HF3005", "the disk is full")                                           \
+  X(kDamaged, "HF3006", "a checkpoint does not verify")                                \
   X(kUnauthenticated, "HF4001", "the caller is not known to this cluster")             \
   X(kTokenExpired, "HF4002", "the join token has expired")                             \
   X(kStoreRefused, "HF4003", "the object store refuses the request")

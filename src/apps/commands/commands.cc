@@ -33,6 +33,7 @@ ExitCode exit_code_of(Errc errc) {
     case Errc::kPortInUse:
     case Errc::kIo:
     case Errc::kDiskFull:
+    case Errc::kDamaged:
       return kExitMachine;
     case Errc::kUnauthenticated:
     case Errc::kTokenExpired:

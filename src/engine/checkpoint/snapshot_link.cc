@@ -1,0 +1,409 @@
+#include "engine/checkpoint/snapshot_link.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <functional>
+#include <thread>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "base/os_error.h"
+
+namespace holdfast::engine {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kPacketMax = 128 * 1024;
+
+// The address of a socket in a folder with a name of any length, by way of the folder's descriptor.
+// False: no such folder.
+struct LocalAddress {
+  sockaddr_un address{};
+  int folder = -1;
+  explicit LocalAddress(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    folder = ::open(path.substr(0, slash).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const std::string through =
+        "/proc/self/fd/" + std::to_string(folder) + "/" + path.substr(slash + 1);
+    address.sun_family = AF_UNIX;
+    through.copy(address.sun_path, sizeof address.sun_path - 1);
+  }
+  ~LocalAddress() {
+    if (folder >= 0) ::close(folder);
+  }
+  LocalAddress(const LocalAddress&) = delete;
+  LocalAddress& operator=(const LocalAddress&) = delete;
+  [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&address); }
+};
+
+Result<void> send_packet(int socket, const std::string& text, int descriptor) {
+  iovec part{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (descriptor >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+  }
+  ssize_t n = 0;
+  do n = ::sendmsg(socket, &message, MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) return Error{Errc::kUnavailable, "the node's snapshot server is gone"};
+  return {};
+}
+
+// nullopt: the other end is gone, or sends what is no packet of ours.
+std::optional<std::string> receive_packet(int socket, int* descriptor) {
+  std::string text(kPacketMax, '\0');
+  iovec part{.iov_base = text.data(), .iov_len = text.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t n = 0;
+  do n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  while (n < 0 && errno == EINTR);
+  int received = -1;
+  if (const cmsghdr* header = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+      header != nullptr && header->cmsg_type == SCM_RIGHTS)
+    std::memcpy(&received, CMSG_DATA(header), sizeof received);
+  if (descriptor != nullptr)
+    *descriptor = received;
+  else if (received >= 0)
+    ::close(received);
+  if (n <= 0 || (message.msg_flags & MSG_TRUNC) != 0) return std::nullopt;
+  text.resize(static_cast<std::size_t>(n));
+  return text;
+}
+
+json to_json(const ShardId& id) {
+  return {id.attempt, id.step, id.rank, id.world_size};
+}
+
+ShardId id_from(const json& value) {
+  return {value.at(0), value.at(1), value.at(2), value.at(3)};
+}
+
+json to_json(const PersistCall& call) {
+  const PersistRequest& request = call.request;
+  return {{"do", "persist"},
+          {"folder", call.folder},
+          {"name", request.job ? json(*request.job) : json()},
+          {"id", to_json(request.id)},
+          {"keep", request.keep},
+          {"base", request.base ? json{request.base->attempt, request.base->step} : json()},
+          {"created", request.created},
+          {"save", request.save},
+          {"threads", request.threads}};
+}
+
+PersistCall persist_call_from(const json& value) {
+  PersistCall call{.folder = value.at("folder")};
+  PersistRequest& request = call.request;
+  if (!value.at("name").is_null()) request.job = value.at("name").get<std::string>();
+  request.id = id_from(value.at("id"));
+  request.keep = value.at("keep");
+  if (!value.at("base").is_null())
+    request.base = Base{value.at("base").at(0), value.at("base").at(1)};
+  request.created = value.at("created");
+  request.save = value.at("save");
+  request.threads = std::clamp(value.at("threads").get<unsigned>(), 1u, 64u);
+  return call;
+}
+
+json to_json(const Error& error) {
+  return {{"error", error.detail}, {"code", static_cast<int>(error.code)}};
+}
+
+}  // namespace
+
+// What one connection holds.
+struct SnapshotServer::Session {
+  std::shared_ptr<LocalSnapshots> job;
+  std::set<std::uint64_t> filling, open;
+  std::shared_ptr<Region> region;      // to be sent with the answer
+  std::function<void()> after_answer;  // what need not keep the rank waiting
+};
+
+Result<int> SnapshotServer::listen(const std::string& socket_path) {
+  const int listener = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  if (listener < 0) return os_error("cannot make the socket", socket_path, errno);
+  ::unlink(socket_path.c_str());
+  const LocalAddress address(socket_path);
+  if (::bind(listener, address.get(), sizeof(sockaddr_un)) != 0 || ::listen(listener, 512) != 0) {
+    const int number = errno;
+    ::close(listener);
+    return os_error("cannot listen on", socket_path, number);
+  }
+  return listener;
+}
+
+SnapshotServer::~SnapshotServer() {
+  stop();
+  std::unique_lock lock(mutex_);
+  for (const auto& [name, job] : jobs_) job->stop();
+  for (const int connection : connections_) ::shutdown(connection, SHUT_RDWR);
+  connection_ended_.wait(lock, [this] { return connections_.empty(); });
+  ::close(listener_);
+}
+
+void SnapshotServer::stop() {
+  ::shutdown(listener_, SHUT_RDWR);
+}
+
+void SnapshotServer::run() {
+  while (true) {
+    const int connection = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (connection < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
+    if (connection < 0) return;
+    {
+      const std::lock_guard lock(mutex_);
+      connections_.insert(connection);
+    }
+    std::thread([this, connection] { serve(connection); }).detach();
+  }
+}
+
+void SnapshotServer::serve(int connection) {
+  Session session;
+  while (const auto text = receive_packet(connection, nullptr)) {
+    json reply;
+    try {
+      reply = answer(json::parse(*text), session);
+    } catch (const json::exception& error) {
+      reply = to_json(Error{Errc::kInvalidField, error.what()});
+    }
+    const int descriptor = session.region ? session.region->fd() : -1;
+    const bool sent = send_packet(connection, reply.dump(), descriptor).ok();
+    session.region.reset();
+    if (const auto then = std::exchange(session.after_answer, nullptr)) then();
+    if (!sent) break;
+  }
+  for (const std::uint64_t number : session.filling) memory_.drop(number);
+  for (const std::uint64_t number : session.open) memory_.unpin(number);
+  const std::lock_guard lock(mutex_);
+  ::close(connection);
+  connections_.erase(connection);
+  connection_ended_.notify_all();
+}
+
+std::shared_ptr<LocalSnapshots> SnapshotServer::job(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  auto& found = jobs_[name];
+  if (!found) found = std::make_shared<LocalSnapshots>(memory_, name);
+  return found;
+}
+
+void SnapshotServer::forget(const std::string& name) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = jobs_.find(name);
+    if (found == jobs_.end()) return;
+    found->second->stop();
+    jobs_.erase(found);
+  }
+  memory_.forget(name);
+}
+
+json SnapshotServer::answer(const json& request, Session& session) {
+  const std::string what = request.at("do");
+  if (what == "hello") {
+    session.job = job(request.at("job"));
+    const std::uint64_t attempt = request.at("attempt");
+    if (attempt > 0) session.job->cancel(attempt - 1, UINT64_MAX);
+    return json::object();
+  }
+  if (what == "forget") return forget(request.at("job")), json::object();
+  if (!session.job) return to_json(Error{Errc::kInvalidField, "hello comes first"});
+  const auto image = [&](Result<MappedImage> got, std::set<std::uint64_t>& held) {
+    if (!got.ok()) return to_json(got.error());
+    held.insert(got->number);
+    session.region = got->region;
+    return json{{"number", got->number},
+                {"bytes", got->bytes},
+                {"region", got->region->id()},
+                {"room", got->region->bytes().size()}};
+  };
+  if (what == "take")
+    return image(session.job->take(request.at("rank"), request.at("bytes")), session.filling);
+  if (what == "open") return image(session.job->open(id_from(request.at("id"))), session.open);
+  if (what == "drop" || what == "close") {
+    const std::uint64_t number = request.at("number");
+    if (session.filling.erase(number) > 0) session.job->drop(number);
+    if (session.open.erase(number) > 0) session.job->close(number);
+    return json::object();
+  }
+  if (what == "publish") {
+    const std::uint64_t number = request.at("number"), bytes = request.at("bytes");
+    const ShardId id = id_from(request.at("id"));
+    if (session.filling.erase(number) == 0)
+      return to_json(Error{Errc::kWrongState, "the image is not being filled"});
+    session.after_answer = [job = session.job, number, id, bytes] {
+      static_cast<void>(job->publish(number, id, bytes));
+    };
+    return json::object();
+  }
+  if (what == "list") {
+    json images = json::array();
+    for (const ImageName& name : session.job->list().value())
+      images.push_back({to_json(name.id), name.bytes});
+    return {{"images", std::move(images)}};
+  }
+  if (what == "persist") {
+    const Result<void> done = session.job->persist(persist_call_from(request));
+    return done.ok() ? json::object() : to_json(done.error());
+  }
+  if (what == "cancel") {
+    session.job->cancel(request.at("attempt"), request.at("step"));
+    return json::object();
+  }
+  return to_json(Error{Errc::kUnknownField, "do: " + what});
+}
+
+// The rank's side.
+
+namespace {
+
+Result<int> open_connection(const std::string& path, int flags = 0) {
+  const int connection = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0);
+  if (connection < 0) return os_error("cannot make a socket for", path, errno);
+  const LocalAddress address(path);
+  if (::connect(connection, address.get(), sizeof(sockaddr_un)) != 0) {
+    const int number = errno;
+    ::close(connection);
+    return Error{Errc::kUnavailable, os_error("cannot reach", path, number).detail};
+  }
+  return connection;
+}
+
+Result<json> exchange(int connection, const json& request, int* descriptor) {
+  HF_TRY_VOID(send_packet(connection, request.dump(), -1));
+  const auto text = receive_packet(connection, descriptor);
+  if (!text) return Error{Errc::kUnavailable, "the node's snapshot server is gone"};
+  json reply = json::parse(*text, nullptr, false);
+  if (!reply.is_object()) return Error{Errc::kUnparsable, "the node's snapshot server"};
+  if (reply.contains("error"))
+    return Error{static_cast<Errc>(reply.value("code", 0)), reply.value("error", "")};
+  return reply;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RemoteSnapshots>> RemoteSnapshots::connect(const std::string& socket_path,
+                                                                  std::string job,
+                                                                  std::uint64_t attempt) {
+  HF_TRY(const int connection, open_connection(socket_path));
+  std::unique_ptr<RemoteSnapshots> remote(
+      new RemoteSnapshots(socket_path, std::move(job), attempt, connection));
+  HF_TRY(const json ignored,
+         remote->call({{"do", "hello"}, {"job", remote->job_}, {"attempt", attempt}}));
+  return remote;
+}
+
+RemoteSnapshots::~RemoteSnapshots() {
+  ::close(connection_);
+}
+
+Result<json> RemoteSnapshots::call(const json& request, int* descriptor) {
+  const std::lock_guard lock(mutex_);
+  return exchange(connection_, request, descriptor);
+}
+
+// Mappings are kept: to map gigabytes anew for each save would cost as much as to copy them.
+Result<MappedImage> RemoteSnapshots::mapped(const json& answer, int descriptor) {
+  const std::uint64_t region = answer.value("region", std::uint64_t{0});
+  MappedImage image{.number = answer.value("number", std::uint64_t{0}),
+                    .bytes = answer.value("bytes", std::uint64_t{0})};
+  const std::lock_guard lock(mutex_);
+  const auto known =
+      std::ranges::find(mapped_, region, [](const auto& entry) { return entry.first; });
+  if (known != mapped_.end()) {
+    if (descriptor >= 0) ::close(descriptor);
+    image.region = known->second;
+    return image;
+  }
+  if (descriptor < 0) return Error{Errc::kUnavailable, "the snapshot server gave no memory"};
+  HF_TRY(image.region, Region::map(descriptor, answer.value("room", std::uint64_t{0}), true));
+  mapped_.emplace_front(region, image.region);
+  if (mapped_.size() > SnapshotMemory::kSlots) mapped_.pop_back();
+  return image;
+}
+
+Result<MappedImage> RemoteSnapshots::take(std::uint32_t rank, std::uint64_t bytes) {
+  int descriptor = -1;
+  HF_TRY(const json answer, call({{"do", "take"}, {"rank", rank}, {"bytes", bytes}}, &descriptor));
+  return mapped(answer, descriptor);
+}
+
+void RemoteSnapshots::drop(std::uint64_t number) {
+  static_cast<void>(call({{"do", "drop"}, {"number", number}}));
+}
+
+Result<void> RemoteSnapshots::publish(std::uint64_t number, const ShardId& id,
+                                      std::uint64_t bytes) {
+  HF_TRY(const json ignored,
+         call({{"do", "publish"}, {"number", number}, {"id", to_json(id)}, {"bytes", bytes}}));
+  return {};
+}
+
+Result<std::vector<ImageName>> RemoteSnapshots::list() {
+  HF_TRY(const json answer, call({{"do", "list"}}));
+  std::vector<ImageName> names;
+  try {
+    for (const json& image : answer.at("images"))
+      names.push_back({id_from(image.at(0)), image.at(1)});
+  } catch (const json::exception& error) {
+    return Error{Errc::kUnparsable, error.what()};
+  }
+  return names;
+}
+
+Result<MappedImage> RemoteSnapshots::open(const ShardId& id) {
+  int descriptor = -1;
+  HF_TRY(const json answer, call({{"do", "open"}, {"id", to_json(id)}}, &descriptor));
+  return mapped(answer, descriptor);
+}
+
+void RemoteSnapshots::close(std::uint64_t number) {
+  static_cast<void>(call({{"do", "close"}, {"number", number}}));
+}
+
+// On a connection of its own: it may wait for other ranks for long.
+Result<void> RemoteSnapshots::persist(const PersistCall& call) {
+  HF_TRY(const int connection, open_connection(path_));
+  auto answer =
+      exchange(connection, {{"do", "hello"}, {"job", job_}, {"attempt", attempt_}}, nullptr);
+  if (answer.ok()) answer = exchange(connection, to_json(call), nullptr);
+  ::close(connection);
+  if (!answer.ok()) return answer.error();
+  return {};
+}
+
+void RemoteSnapshots::cancel(std::uint64_t attempt, std::uint64_t step) {
+  static_cast<void>(call({{"do", "cancel"}, {"attempt", attempt}, {"step", step}}));
+}
+
+Result<void> RemoteSnapshots::forget(const std::string& socket_path, const std::string& job) {
+  HF_TRY(const int connection, open_connection(socket_path, SOCK_NONBLOCK));
+  const auto sent = send_packet(connection, json{{"do", "forget"}, {"job", job}}.dump(), -1);
+  ::close(connection);
+  return sent;
+}
+
+}  // namespace holdfast::engine

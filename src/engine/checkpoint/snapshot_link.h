@@ -1,0 +1,83 @@
+#pragma once
+
+#include <condition_variable>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "base/result.h"
+#include "engine/checkpoint/snapshots.h"
+
+namespace holdfast::engine {
+
+// Serves the memory of this process to the ranks of this node over a local socket: each request and
+// answer one packet of JSON, shared memory passed along as a descriptor. What a rank holds is given
+// back when its connection ends; what it published stays. The socket is in a folder that only this
+// user can enter.
+class SnapshotServer {
+ public:
+  // A socket for it: who connects before a server accepts waits. 0700 is its folder's business.
+  static Result<int> listen(const std::string& socket_path);
+  // Takes the socket.
+  explicit SnapshotServer(int listener) : listener_(listener) {}
+  // Ends all connections. REQUIRES: run() has returned, or was never called.
+  ~SnapshotServer();
+  // Accepts connections until stop(), which any thread or signal handler may call.
+  void run();
+  void stop();
+
+ private:
+  struct Session;
+  void serve(int connection);
+  std::shared_ptr<LocalSnapshots> job(const std::string& name);
+  void forget(const std::string& name);
+  nlohmann::json answer(const nlohmann::json& request, Session& session);
+
+  const int listener_;
+  SnapshotMemory memory_;
+  std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<LocalSnapshots>> jobs_;
+  std::set<int> connections_;
+  std::condition_variable connection_ended_;
+};
+
+// The other end. Every call fails with kUnavailable once the server is gone.
+class RemoteSnapshots final : public Snapshots {
+ public:
+  // `attempt`: whatever an older one still waits for is given up.
+  static Result<std::unique_ptr<RemoteSnapshots>> connect(const std::string& socket_path,
+                                                          std::string job, std::uint64_t attempt);
+  ~RemoteSnapshots() override;
+
+  Result<MappedImage> take(std::uint32_t rank, std::uint64_t bytes) override;
+  void drop(std::uint64_t number) override;
+  Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes) override;
+  [[nodiscard]] Result<std::vector<ImageName>> list() override;
+  Result<MappedImage> open(const ShardId& id) override;
+  void close(std::uint64_t number) override;
+  Result<void> persist(const PersistCall& call) override;
+  void cancel(std::uint64_t attempt, std::uint64_t step) override;
+
+  // For the agent: the job has ended. Does not wait for the server.
+  static Result<void> forget(const std::string& socket_path, const std::string& job);
+
+ private:
+  RemoteSnapshots(std::string path, std::string job, std::uint64_t attempt, int connection)
+      : path_(std::move(path)), job_(std::move(job)), attempt_(attempt), connection_(connection) {}
+  Result<nlohmann::json> call(const nlohmann::json& request, int* descriptor = nullptr);
+  Result<MappedImage> mapped(const nlohmann::json& answer, int descriptor);
+
+  const std::string path_;
+  const std::string job_;
+  const std::uint64_t attempt_;
+  std::mutex mutex_;  // one request at a time
+  const int connection_;
+  std::list<std::pair<std::uint64_t, std::shared_ptr<Region>>> mapped_;  // by region, newest first
+};
+
+}  // namespace holdfast::engine

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/checkpoint/shard.h"
+
+namespace holdfast::engine {
+
+// Shared memory that has no name: it goes when the last process that holds it does.
+class Region {
+ public:
+  // `bytes` of memory, there at once: later use does not fail for lack of it, nor wait for pages.
+  static Result<std::shared_ptr<Region>> make(std::uint64_t bytes);
+  // Another process's. Takes the descriptor.
+  static Result<std::shared_ptr<Region>> map(int fd, std::uint64_t bytes, bool writable);
+  ~Region();
+  Region(const Region&) = delete;
+  Region& operator=(const Region&) = delete;
+
+  [[nodiscard]] int fd() const { return fd_; }
+  // Unlike any other that this process has made.
+  [[nodiscard]] std::uint64_t id() const { return id_; }
+  [[nodiscard]] std::span<std::byte> bytes() const { return bytes_; }
+
+ private:
+  Region(int fd, std::span<std::byte> bytes);
+  int fd_;
+  std::uint64_t id_;
+  std::span<std::byte> bytes_;
+};
+
+// The newest states of the ranks of some jobs, in memory: of each rank at most three images. One is
+// the newest complete one, one may be filled, and a third is there while the disk is behind. So the
+// memory is at most three times the state, twice where the disk keeps up.
+//
+// Thread-safe. Images are numbered; a number names one filling of one slot and is never used again.
+class SnapshotMemory {
+ public:
+  static constexpr std::size_t kSlots = 3;
+
+  struct Slot {
+    enum class State { kFree, kFilling, kSealing, kComplete } state = State::kFree;
+    std::uint64_t number = 0;
+    std::shared_ptr<Region> region;
+    ShardId id;
+    std::uint64_t bytes = 0;
+    std::string checksum;
+    std::uint32_t pins = 0;  // it is being read: it must not be filled
+  };
+
+  // Room for an image of this rank. kUnavailable: all slots are in use.
+  Result<Slot> take(const std::string& job, std::uint32_t rank, std::uint64_t bytes);
+  // Gives up the filling of an image. A number that is not being filled is left alone.
+  void drop(std::uint64_t number);
+  // The image is filled: from here on it counts, once sealed.
+  Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes,
+                       unsigned threads);
+
+  // Complete images; waits for those that are being sealed.
+  [[nodiscard]] std::vector<Slot> list(const std::string& job);
+  // One of them, pinned. kNotFound.
+  Result<Slot> pin(const std::string& job, const ShardId& id);
+  void unpin(std::uint64_t number);
+  // The job has ended. What is pinned goes when it is unpinned.
+  void forget(const std::string& job);
+  // Of all slots.
+  [[nodiscard]] std::uint64_t bytes() const;
+
+ private:
+  using Key = std::pair<std::string, std::uint32_t>;
+  Slot* choose(std::vector<Slot>& slots);
+  Slot* find(std::uint64_t number);
+  void wait_sealed(std::unique_lock<std::mutex>& lock, const std::string& job);
+
+  mutable std::mutex mutex_;
+  std::condition_variable sealed_;
+  std::map<Key, std::vector<Slot>> slots_;
+  std::uint64_t last_number_ = 0;
+};
+
+}  // namespace holdfast::engine

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/checkpoint/persist.h"
+#include "engine/checkpoint/snapshot_memory.h"
+
+namespace holdfast::engine {
+
+struct PersistCall {
+  std::string folder;
+  PersistRequest request;
+};
+
+// An image that this process has mapped.
+struct MappedImage {
+  std::uint64_t number = 0;
+  std::uint64_t bytes = 0;  // of the image; of a fresh one: 0
+  std::shared_ptr<Region> region;
+};
+
+struct ImageName {
+  ShardId id;
+  std::uint64_t bytes = 0;
+};
+
+// Where the states of one job's ranks are kept in memory and written behind: in this process, or in
+// the node's snapshot server, which outlives the ranks. Thread-safe; persist() may take long and
+// runs beside the others.
+class Snapshots {
+ public:
+  virtual ~Snapshots() = default;
+  // Room for an image. kUnavailable: all slots are in use.
+  virtual Result<MappedImage> take(std::uint32_t rank, std::uint64_t bytes) = 0;
+  virtual void drop(std::uint64_t number) = 0;
+  // Filled: it counts from here on, also if this process dies now.
+  virtual Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes) = 0;
+  [[nodiscard]] virtual Result<std::vector<ImageName>> list() = 0;
+  // To read; it is not filled again until close(). kNotFound.
+  virtual Result<MappedImage> open(const ShardId& id) = 0;
+  virtual void close(std::uint64_t number) = 0;
+  // persist() of a published image, with its waits.
+  virtual Result<void> persist(const PersistCall& call) = 0;
+  // persist() of steps up to this one of this attempt, or of older ones, stops waiting for others.
+  virtual void cancel(std::uint64_t attempt, std::uint64_t step) = 0;
+};
+
+// What a job's ranks on this node share. `memory` outlives it.
+class LocalSnapshots final : public Snapshots {
+ public:
+  LocalSnapshots(SnapshotMemory& memory, std::string job) : memory_(memory), job_(std::move(job)) {}
+
+  Result<MappedImage> take(std::uint32_t rank, std::uint64_t bytes) override;
+  void drop(std::uint64_t number) override { memory_.drop(number); }
+  Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes) override;
+  [[nodiscard]] Result<std::vector<ImageName>> list() override;
+  Result<MappedImage> open(const ShardId& id) override;
+  void close(std::uint64_t number) override { memory_.unpin(number); }
+  Result<void> persist(const PersistCall& call) override;
+  void cancel(std::uint64_t attempt, std::uint64_t step) override;
+
+  // Nothing waits any more, now and later.
+  void stop() { cancel(UINT64_MAX, UINT64_MAX); }
+
+ private:
+  bool wait(const ShardId& id, std::uint32_t look);
+
+  SnapshotMemory& memory_;
+  const std::string job_;
+  std::mutex mutex_;
+  std::condition_variable cancelled_;
+  std::pair<std::uint64_t, std::uint64_t> cancelled_up_to_{0, 0};  // attempt, step
+};
+
+// As many as the machine has cores, up to 8: more gain nothing on memory or disk.
+[[nodiscard]] unsigned default_threads();
+
+}  // namespace holdfast::engine
