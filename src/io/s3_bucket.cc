@@ -143,6 +143,21 @@ Result<void> S3Bucket::put_whole(const std::string& key, std::span<const std::by
   return answer.status == 404 ? not_found(name(key)) : Result<void>();
 }
 
+Result<void> S3Bucket::put_new(const std::string& key, std::span<const std::byte> bytes) {
+  // Older stores do not know If-None-Match and would replace it: most cases are found by looking.
+  HF_TRY(const std::optional<S3Head> there, head(key));
+  int status = 412;
+  if (!there) {
+    S3Call call = call_with_md5(key, bytes, md5_of(bytes));
+    call.headers["if-none-match"] = "*";
+    HF_TRY(const S3Answer answer, transfer_.send(call, S3Deadline(options_.patience)));
+    status = answer.status;
+  }
+  if (status == 412)
+    return Error{Errc::kNameExists, name(key) + " is there already; it is never replaced"};
+  return status == 404 ? not_found(name(key)) : Result<void>();
+}
+
 Result<std::optional<S3Head>> S3Bucket::head(const std::string& key) {
   S3Call call{.method = "HEAD", .key = key};
   call.problem = [](const S3Answer& answer) -> std::string {

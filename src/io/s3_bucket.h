@@ -38,6 +38,9 @@ class S3Bucket {
   // received is compared.
   Result<void> put(const std::string& key, std::span<const std::byte> bytes);
 
+  // kNameExists: there is one already. Small objects only.
+  Result<void> put_new(const std::string& key, std::span<const std::byte> bytes);
+
   // nullopt: there is no such object.
   [[nodiscard]] Result<std::optional<S3Head>> head(const std::string& key);
 

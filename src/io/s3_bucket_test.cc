@@ -109,6 +109,12 @@ TEST_F(S3BucketTest, WhatIsNotThereIsAValueOrSaidSo) {
   EXPECT_FALSE(bucket_->head("k")->has_value());
 }
 
+TEST_F(S3BucketTest, WhatIsThereIsNotReplacedByPutNew) {
+  ASSERT_TRUE(bucket_->put_new("k", bytes_of("first")).ok());
+  EXPECT_EQ(bucket_->put_new("k", bytes_of("second")).error().code, Errc::kNameExists);
+  EXPECT_EQ(store_.object("k"), "first");
+}
+
 TEST_F(S3BucketTest, ListsAllPages) {
   for (int i = 0; i < 7; ++i)
     ASSERT_TRUE(bucket_->put("a/" + std::to_string(i) + " +%/x", bytes_of("12")).ok());

@@ -88,6 +88,11 @@ class S3StoreForTest {
     const std::lock_guard lock(mutex_);
     expired_ = std::move(token);
   }
+  // From here on a listing shows what there is now, whatever is put and removed later.
+  void freeze_listings() {
+    const std::lock_guard lock(mutex_);
+    listed_ = objects_;
+  }
   void set_page_size(std::size_t size) { page_size_ = size; }
 
   [[nodiscard]] std::string object(const std::string& key) {
@@ -329,7 +334,7 @@ class S3StoreForTest {
     std::string body = "<ListBucketResult><EncodingType>url</EncodingType>", last;
     std::size_t count = 0;
     bool truncated = false;
-    for (const auto& [key, object] : objects_) {
+    for (const auto& [key, object] : listed_ ? *listed_ : objects_) {
       if (!key.starts_with(prefix) || key <= of("continuation-token")) continue;
       if ((truncated = count == page_size_)) break;
       const std::size_t slash = key.find('/', prefix.size());
@@ -376,6 +381,8 @@ class S3StoreForTest {
 
   Answer of_object(const Request& request) {
     if (request.method == "PUT") {
+      if (request.headers.contains("if-none-match") && objects_.contains(request.key))
+        return error(412, "PreconditionFailed");
       const std::string etag = hex(md5(request.body));
       objects_[request.key] = {request.body, etag};
       return {200, "", {{"ETag", "\"" + etag + "\""}}};
@@ -413,6 +420,7 @@ class S3StoreForTest {
   std::vector<int> open_;
   std::vector<Rule> rules_;
   std::map<std::string, Object> objects_;
+  std::optional<std::map<std::string, Object>> listed_;
   std::map<std::string, PendingUpload> uploads_;
   std::string expired_, last_range_;
   std::size_t page_size_ = 1000, parts_received_ = 0, misbehaved_ = 0;

@@ -115,9 +115,9 @@ int on_rewind(void* state, curl_off_t offset, int origin) {
 
 bool is_worth_a_retry(const S3Answer& answer) {
   const std::string& code = answer.error.code;
-  return answer.status >= 500 || answer.status == 429 || answer.status == 408 ||
-         code == "RequestTimeout" || code == "SlowDown" || code == "BadDigest" ||
-         code == "OperationAborted";
+  return (answer.status >= 500 && answer.status != 501) || answer.status == 429 ||
+         answer.status == 408 || code == "RequestTimeout" || code == "SlowDown" ||
+         code == "BadDigest" || code == "OperationAborted";
 }
 
 bool says_expired(const S3Answer& answer) {
