@@ -145,8 +145,8 @@ class Image:
         _check(self._lib.hf_ckpt_fill(self._handle, _U64(len(pointers)), _pointers(pointers),
                                       _u64s(places), _u64s(lengths), threads))
 
-    def publish(self):
-        _check(self._lib.hf_ckpt_publish(self._handle))
+    def publish(self, will_persist):
+        _check(self._lib.hf_ckpt_publish(self._handle, int(will_persist)))
 
     def drop(self):
         self._lib.hf_ckpt_drop(self._handle)

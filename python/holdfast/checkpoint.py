@@ -123,7 +123,7 @@ def save(step, per_rank=None, **objects):
     said = _gather((_behind.busy(), os.urandom(8).hex() if rank == 0 else None))
     is_busy, save_name = any(busy for busy, _ in said), said[0][1]
     try:
-        _take(engine, step, rank, world, _state(per_rank or {}, objects if rank == 0 else {}))
+        _take(engine, step, rank, world, _state(per_rank or {}, objects if rank == 0 else {}), not is_busy)
         problem = None
     except OSError as error:
         problem = error
@@ -167,6 +167,7 @@ def _open():
             _say("no memory that outlives this process: %s" % error)
             _engine = Engine(*arguments)
         _behind = Behind(_engine, _threads(), _committed, _failed)
+        page.current()  # claimed here: the thread that writes behind must not be the first to ask
     return _engine
 
 
@@ -181,7 +182,7 @@ def _committed(step):
         mine.committed(step)
 
 
-def _take(engine, step, rank, world, state):
+def _take(engine, step, rank, world, state, will_persist):
     from . import _state as states
     skeleton, tensors, descriptions = states.take_apart(state)
     image = engine.take(step, rank, world, descriptions, skeleton)
@@ -190,7 +191,7 @@ def _take(engine, step, rank, world, state):
     except BaseException:
         image.drop()
         raise
-    image.publish()
+    image.publish(will_persist)
 
 
 def _candidates(engine, commits):
@@ -214,13 +215,11 @@ def _read_everywhere(engine, at, saved_by, is_committed, rank, world):
     """This rank's part of the state, {"shared": ..., "own": ... or None}; None where any rank fails."""
     manifest = None
     if is_committed:
-        manifest = _on_rank_zero(lambda: _or_problem(lambda: engine.manifest(*at)))
-        if not isinstance(manifest, Damaged):
+        manifest, problem = _on_rank_zero(lambda: _or_problem(lambda: engine.manifest(*at)))
+        if manifest is not None:
             saved_by = json.loads(manifest)["world_size"]
-        elif saved_by is None:
-            return _left_out(at, [manifest], rank)
-        else:
-            manifest = None  # the memory may do without it
+        elif saved_by is None:  # else the memory may do without it
+            return _left_out(at, [problem], rank)
     wanted = [0] + ([rank] if 0 < rank < saved_by else [])
     states, problem, notes = {}, None, []
     for shard in wanted:
@@ -253,9 +252,9 @@ def _left_out(at, problems, rank):
 
 def _or_problem(action):
     try:
-        return action()
+        return action(), None
     except Damaged as problem:
-        return problem
+        return None, str(problem)
 
 
 def _read_nearest(engine, at, shard, saved_by, manifest, notes):
@@ -425,7 +424,7 @@ def _on_rank_zero(action):
     if _rank() == 0:
         try:
             value = action()
-        except (OSError, Damaged, Refused) as error:
+        except (OSError, Refused) as error:
             value = error
     value = _gather(value)[0]
     if isinstance(value, Exception):

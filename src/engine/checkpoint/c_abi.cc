@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -32,7 +33,8 @@ struct hf_ckpt {
   const std::uint64_t attempt;
   const std::uint64_t keep;
   std::unique_ptr<Folder> folder;
-  std::mutex mutex;  // of the store
+  std::mutex mutex;  // of the store and of held
+  std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint64_t> held;  // by step and rank
   Store store;
   SnapshotMemory own_memory;
   std::unique_ptr<Snapshots> snapshots;
@@ -270,11 +272,17 @@ int hf_ckpt_fill(hf_ckpt_image* image, uint64_t count, const void* const* from, 
   });
 }
 
-int hf_ckpt_publish(hf_ckpt_image* image) {
+int hf_ckpt_publish(hf_ckpt_image* image, int will_persist) {
   const std::unique_ptr<hf_ckpt_image> gone(image);
   return guarded([&] {
     const ShardHeader& header = image->layout.header;
-    return finish(image->handle->snapshots->publish(image->image.number, header.id, header.total));
+    const auto done = image->handle->snapshots->publish(image->image.number, header.id,
+                                                        header.total, will_persist != 0);
+    if (done.ok() && will_persist != 0) {
+      const std::lock_guard lock(image->handle->mutex);
+      image->handle->held[{header.id.step, header.id.rank}] = image->image.number;
+    }
+    return finish(done);
   });
 }
 
@@ -297,7 +305,15 @@ int hf_ckpt_persist(hf_ckpt* handle, uint64_t step, uint32_t rank, uint32_t worl
       const std::lock_guard lock(handle->mutex);
       call.request.base = handle->store.taken();
     }
-    return finish(handle->snapshots->persist(call));
+    const Result<void> done = handle->snapshots->persist(call);
+    std::uint64_t held = 0;
+    {
+      const std::lock_guard lock(handle->mutex);
+      const auto found = handle->held.extract({step, rank});
+      if (!found.empty()) held = found.mapped();
+    }
+    if (held != 0) handle->snapshots->close(held);
+    return finish(done);
   });
 }
 

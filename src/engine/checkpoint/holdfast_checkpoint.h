@@ -71,8 +71,9 @@ HF_CKPT_API int hf_ckpt_take(hf_ckpt* handle, uint64_t step, uint32_t rank, uint
 HF_CKPT_API int hf_ckpt_fill(hf_ckpt_image* image, uint64_t count, const void* const* from,
                              const uint64_t* at, const uint64_t* bytes, uint32_t threads);
 /* Either way the image is gone. Published, the state is in memory: also if this process dies now,
- * where there is a server. */
-HF_CKPT_API int hf_ckpt_publish(hf_ckpt_image* image);
+ * where there is a server. will_persist: keep it until persist() of it has returned; else it may
+ * make room for later ones, but the newest one stays. */
+HF_CKPT_API int hf_ckpt_publish(hf_ckpt_image* image, int will_persist);
 HF_CKPT_API void hf_ckpt_drop(hf_ckpt_image* image);
 
 /* Writes a published image to the folder and takes part in the commit of its step: all ranks call

@@ -254,15 +254,21 @@ json SnapshotServer::answer(const json& request, Session& session) {
     const ShardId id = id_from(request.at("id"));
     if (session.filling.erase(number) == 0)
       return to_json(Error{Errc::kWrongState, "the image is not being filled"});
-    session.after_answer = [job = session.job, number, id, bytes] {
-      static_cast<void>(job->publish(number, id, bytes));
+    const bool hold = request.at("hold");
+    const Result<void> done = session.job->publish(number, id, bytes, hold);
+    if (!done.ok()) return to_json(done.error());
+    if (hold) session.open.insert(number);
+    session.after_answer = [this, job = session.job->name(), number, rank = id.rank, bytes] {
+      memory_.seal_now(number, default_threads());
+      memory_.make_ready(job, rank, bytes);
     };
     return json::object();
   }
   if (what == "list") {
     json images = json::array();
-    for (const ImageName& name : session.job->list().value())
-      images.push_back({to_json(name.id), name.bytes});
+    const auto names = session.job->list();
+    if (!names.ok()) return to_json(names.error());
+    for (const ImageName& name : *names) images.push_back({to_json(name.id), name.bytes});
     return {{"images", std::move(images)}};
   }
   if (what == "persist") {
@@ -355,10 +361,13 @@ void RemoteSnapshots::drop(std::uint64_t number) {
   static_cast<void>(call({{"do", "drop"}, {"number", number}}));
 }
 
-Result<void> RemoteSnapshots::publish(std::uint64_t number, const ShardId& id,
-                                      std::uint64_t bytes) {
-  HF_TRY(const json ignored,
-         call({{"do", "publish"}, {"number", number}, {"id", to_json(id)}, {"bytes", bytes}}));
+Result<void> RemoteSnapshots::publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes,
+                                      bool hold) {
+  HF_TRY(const json ignored, call({{"do", "publish"},
+                                   {"number", number},
+                                   {"id", to_json(id)},
+                                   {"bytes", bytes},
+                                   {"hold", hold}}));
   return {};
 }
 

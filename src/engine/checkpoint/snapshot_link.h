@@ -56,7 +56,8 @@ class RemoteSnapshots final : public Snapshots {
 
   Result<MappedImage> take(std::uint32_t rank, std::uint64_t bytes) override;
   void drop(std::uint64_t number) override;
-  Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes) override;
+  Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes,
+                       bool hold) override;
   [[nodiscard]] Result<std::vector<ImageName>> list() override;
   Result<MappedImage> open(const ShardId& id) override;
   void close(std::uint64_t number) override;

@@ -54,19 +54,17 @@ Region::~Region() {
   ::close(fd_);
 }
 
-// A slot to fill: a free one, else the oldest image that is not the newest complete one.
+// A slot to fill: a free one, else the oldest image but never the newest.
 SnapshotMemory::Slot* SnapshotMemory::choose(std::vector<Slot>& slots) {
   const Slot* newest = nullptr;
   for (const Slot& slot : slots)
-    if (slot.state == Slot::State::kComplete &&
-        (newest == nullptr || is_older(newest->id, slot.id)))
-      newest = &slot;
+    if (slot.holds_image() && (newest == nullptr || is_older(newest->id, slot.id))) newest = &slot;
   Slot* best = nullptr;
   for (Slot& slot : slots) {
     if (&slot == newest || slot.pins > 0) continue;
     if (slot.state == Slot::State::kFree) return &slot;
-    if (slot.state == Slot::State::kComplete && (best == nullptr || is_older(slot.id, best->id)))
-      best = &slot;
+    const bool is_idle = slot.state == Slot::State::kFilled || slot.state == Slot::State::kComplete;
+    if (is_idle && (best == nullptr || is_older(slot.id, best->id))) best = &slot;
   }
   return best;
 }
@@ -109,65 +107,87 @@ void SnapshotMemory::drop(std::uint64_t number) {
 }
 
 Result<void> SnapshotMemory::publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes,
-                                     unsigned threads) {
-  std::shared_ptr<Region> region;
-  {
-    const std::lock_guard lock(mutex_);
-    Slot* slot = find(number);
-    if (slot == nullptr || slot->state != Slot::State::kFilling || !slot->region ||
-        bytes > slot->region->bytes().size())
-      return Error{Errc::kWrongState, "the image is not being filled"};
-    slot->state = Slot::State::kSealing;
-    slot->id = id;
-    slot->bytes = bytes;
-    region = slot->region;
-  }
-  const auto image = region->bytes().first(bytes);
-  Result<std::string> checksum = seal(image, threads);
-  if (checksum.ok()) {
-    const auto header = read_header(image.first(kHeaderBytes), bytes, "the image");
-    if (!header.ok() || header->id != id)
-      checksum = Error{Errc::kDamaged, "the image is of another attempt, step or rank"};
-  }
+                                     bool hold) {
   const std::lock_guard lock(mutex_);
-  if (Slot* slot = find(number); slot != nullptr) {
-    slot->state = checksum.ok() ? Slot::State::kComplete : Slot::State::kFree;
-    if (checksum.ok()) slot->checksum = *checksum;
-  }
-  sealed_.notify_all();
-  if (!checksum.ok()) return checksum.error();
+  Slot* slot = find(number);
+  if (slot == nullptr || slot->state != Slot::State::kFilling || !slot->region ||
+      bytes > slot->region->bytes().size())
+    return Error{Errc::kWrongState, "the image is not being filled"};
+  slot->state = Slot::State::kFilled;
+  slot->id = id;
+  slot->bytes = bytes;
+  slot->pins = hold ? 1 : 0;
   return {};
 }
 
-void SnapshotMemory::wait_sealed(std::unique_lock<std::mutex>& lock, const std::string& job) {
-  sealed_.wait(lock, [&] {
-    for (const auto& [key, slots] : slots_)
-      for (const Slot& slot : slots)
-        if (key.first == job && slot.state == Slot::State::kSealing) return false;
-    return true;
-  });
+void SnapshotMemory::seal_now(std::uint64_t number, unsigned threads) {
+  std::unique_lock lock(mutex_);
+  Slot* slot = find(number);
+  if (slot == nullptr || slot->state != Slot::State::kFilled) return;
+  slot->state = Slot::State::kSealing;
+  const std::shared_ptr<Region> region = slot->region;
+  const ShardId id = slot->id;
+  const auto image = region->bytes().first(slot->bytes);
+  lock.unlock();
+  const Result<std::string> checksum = seal(image, threads);
+  bool is_good = checksum.ok();
+  if (is_good) {
+    const auto header = read_header(image.first(kHeaderBytes), image.size(), "the image");
+    is_good = header.ok() && header->id == id;
+  }
+  lock.lock();
+  slot = find(number);
+  if (slot != nullptr) {
+    slot->state = is_good ? Slot::State::kComplete : Slot::State::kFree;
+    if (is_good) slot->checksum = *checksum;
+  }
+  sealed_.notify_all();
 }
 
-std::vector<SnapshotMemory::Slot> SnapshotMemory::list(const std::string& job) {
-  std::unique_lock lock(mutex_);
-  wait_sealed(lock, job);
+void SnapshotMemory::make_ready(const std::string& job, std::uint32_t rank, std::uint64_t bytes) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto slots = slots_.find({job, rank});
+    if (slots == slots_.end() || slots->second.size() != 1) return;
+  }
+  const Result<Slot> slot = take(job, rank, bytes);
+  if (slot.ok()) drop(slot->number);
+}
+
+std::vector<SnapshotMemory::Slot> SnapshotMemory::list(const std::string& job) const {
+  const std::lock_guard lock(mutex_);
   std::vector<Slot> found;
   for (const auto& [key, slots] : slots_)
     for (const Slot& slot : slots)
-      if (key.first == job && slot.state == Slot::State::kComplete) found.push_back(slot);
+      if (key.first == job && slot.holds_image()) found.push_back(slot);
   return found;
 }
 
-Result<SnapshotMemory::Slot> SnapshotMemory::pin(const std::string& job, const ShardId& id) {
-  std::unique_lock lock(mutex_);
-  wait_sealed(lock, job);
+SnapshotMemory::Slot* SnapshotMemory::find(const std::string& job, const ShardId& id) {
   const auto slots = slots_.find({job, id.rank});
-  if (slots != slots_.end())
-    for (Slot& slot : slots->second)
-      if (slot.state == Slot::State::kComplete && slot.id == id) {
-        ++slot.pins;
-        return slot;
-      }
+  if (slots == slots_.end()) return nullptr;
+  for (Slot& slot : slots->second)
+    if (slot.holds_image() && slot.id == id) return &slot;
+  return nullptr;
+}
+
+Result<SnapshotMemory::Slot> SnapshotMemory::pin(const std::string& job, const ShardId& id,
+                                                 unsigned threads) {
+  std::unique_lock lock(mutex_);
+  while (Slot* slot = find(job, id)) {
+    if (slot->state == Slot::State::kComplete) {
+      ++slot->pins;
+      return *slot;
+    }
+    if (slot->state == Slot::State::kSealing) {
+      sealed_.wait(lock);
+      continue;
+    }
+    const std::uint64_t number = slot->number;
+    lock.unlock();
+    seal_now(number, threads);
+    lock.lock();
+  }
   return Error{Errc::kNotFound, "attempt " + std::to_string(id.attempt) + ", step " +
                                     std::to_string(id.step) + " of rank " +
                                     std::to_string(id.rank) + " is not in memory"};

@@ -49,7 +49,9 @@ class SnapshotMemory {
   static constexpr std::size_t kSlots = 3;
 
   struct Slot {
-    enum class State { kFree, kFilling, kSealing, kComplete } state = State::kFree;
+    // A filled one counts as complete; it is sealed when it is first wanted, or before.
+    enum class State { kFree, kFilling, kFilled, kSealing, kComplete } state = State::kFree;
+    [[nodiscard]] bool holds_image() const { return state >= State::kFilled; }
     std::uint64_t number = 0;
     std::shared_ptr<Region> region;
     ShardId id;
@@ -62,14 +64,16 @@ class SnapshotMemory {
   Result<Slot> take(const std::string& job, std::uint32_t rank, std::uint64_t bytes);
   // Gives up the filling of an image. A number that is not being filled is left alone.
   void drop(std::uint64_t number);
-  // The image is filled: from here on it counts, once sealed.
-  Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes,
-                       unsigned threads);
+  // The image is filled: from here on it counts. `hold`: pinned, for who will persist it.
+  Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes, bool hold);
+  // Seals it now. An image that is not of its id is dropped.
+  void seal_now(std::uint64_t number, unsigned threads);
+  // Makes room for the next image of the rank, so that its save need not wait for that.
+  void make_ready(const std::string& job, std::uint32_t rank, std::uint64_t bytes);
 
-  // Complete images; waits for those that are being sealed.
-  [[nodiscard]] std::vector<Slot> list(const std::string& job);
-  // One of them, pinned. kNotFound.
-  Result<Slot> pin(const std::string& job, const ShardId& id);
+  [[nodiscard]] std::vector<Slot> list(const std::string& job) const;
+  // One of them, sealed and pinned. kNotFound.
+  Result<Slot> pin(const std::string& job, const ShardId& id, unsigned threads);
   void unpin(std::uint64_t number);
   // The job has ended. What is pinned goes when it is unpinned.
   void forget(const std::string& job);
@@ -80,7 +84,7 @@ class SnapshotMemory {
   using Key = std::pair<std::string, std::uint32_t>;
   Slot* choose(std::vector<Slot>& slots);
   Slot* find(std::uint64_t number);
-  void wait_sealed(std::unique_lock<std::mutex>& lock, const std::string& job);
+  Slot* find(const std::string& job, const ShardId& id);
 
   mutable std::mutex mutex_;
   std::condition_variable sealed_;

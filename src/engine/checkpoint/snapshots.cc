@@ -22,8 +22,9 @@ Result<MappedImage> LocalSnapshots::take(std::uint32_t rank, std::uint64_t bytes
   return MappedImage{.number = slot.number, .region = slot.region};
 }
 
-Result<void> LocalSnapshots::publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes) {
-  return memory_.publish(number, id, bytes, default_threads());
+Result<void> LocalSnapshots::publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes,
+                                     bool hold) {
+  return memory_.publish(number, id, bytes, hold);
 }
 
 Result<std::vector<ImageName>> LocalSnapshots::list() {
@@ -34,12 +35,13 @@ Result<std::vector<ImageName>> LocalSnapshots::list() {
 }
 
 Result<MappedImage> LocalSnapshots::open(const ShardId& id) {
-  HF_TRY(SnapshotMemory::Slot slot, memory_.pin(job_, id));
+  HF_TRY(SnapshotMemory::Slot slot, memory_.pin(job_, id, default_threads()));
   return MappedImage{.number = slot.number, .bytes = slot.bytes, .region = slot.region};
 }
 
 Result<void> LocalSnapshots::persist(const PersistCall& call) {
-  HF_TRY(const SnapshotMemory::Slot slot, memory_.pin(job_, call.request.id));
+  HF_TRY(const SnapshotMemory::Slot slot, memory_.pin(job_, call.request.id, call.request.threads));
+  memory_.make_ready(job_, call.request.id.rank, slot.bytes);
   bool is_pinned = true;
   const auto unpin = [&] {
     if (is_pinned) memory_.unpin(slot.number);

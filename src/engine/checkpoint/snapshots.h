@@ -41,8 +41,10 @@ class Snapshots {
   // Room for an image. kUnavailable: all slots are in use.
   virtual Result<MappedImage> take(std::uint32_t rank, std::uint64_t bytes) = 0;
   virtual void drop(std::uint64_t number) = 0;
-  // Filled: it counts from here on, also if this process dies now.
-  virtual Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes) = 0;
+  // Filled: it counts from here on, also if this process dies now. `hold`: it is not filled again
+  // until close().
+  virtual Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes,
+                               bool hold) = 0;
   [[nodiscard]] virtual Result<std::vector<ImageName>> list() = 0;
   // To read; it is not filled again until close(). kNotFound.
   virtual Result<MappedImage> open(const ShardId& id) = 0;
@@ -60,13 +62,15 @@ class LocalSnapshots final : public Snapshots {
 
   Result<MappedImage> take(std::uint32_t rank, std::uint64_t bytes) override;
   void drop(std::uint64_t number) override { memory_.drop(number); }
-  Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes) override;
+  Result<void> publish(std::uint64_t number, const ShardId& id, std::uint64_t bytes,
+                       bool hold) override;
   [[nodiscard]] Result<std::vector<ImageName>> list() override;
   Result<MappedImage> open(const ShardId& id) override;
   void close(std::uint64_t number) override { memory_.unpin(number); }
   Result<void> persist(const PersistCall& call) override;
   void cancel(std::uint64_t attempt, std::uint64_t step) override;
 
+  [[nodiscard]] const std::string& name() const { return job_; }
   // Nothing waits any more, now and later.
   void stop() { cancel(UINT64_MAX, UINT64_MAX); }
 

@@ -1,6 +1,9 @@
 #include "engine/checkpoint/store.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <functional>
 #include <set>
@@ -58,7 +61,9 @@ Result<void> Store::begin() {
   }
   HF_TRY_VOID(folder_.make_folder(""));
   HF_TRY_VOID(folder_.make_folder(folder));
-  const std::string draft = path + ".tmp";
+  static std::atomic<std::uint64_t> drafts = 0;  // several may begin at once
+  const std::string draft =
+      path + "." + std::to_string(::getpid()) + "-" + std::to_string(++drafts) + ".tmp";
   Result<void> written = folder_.write(draft, write_lineage(*taken_));
   // Unlike a rename, a link never replaces what another wrote.
   if (written.ok()) written = folder_.link(draft, path);
@@ -177,8 +182,9 @@ Result<void> Store::collect(std::uint64_t step) {
     }
     if (attempt == attempt_ || attempts_kept.contains(attempt)) continue;
     const std::string folder = attempt_folder(attempt);
-    static_cast<void>(folder_.remove(folder + kLineage));
-    static_cast<void>(folder_.remove(folder + kLineage + ".tmp"));
+    const Result<std::vector<std::string>> names = folder_.list(folder);
+    if (!names.ok()) continue;
+    for (const std::string& name : *names) static_cast<void>(folder_.remove(folder + "/" + name));
     static_cast<void>(folder_.remove_folder(folder));
   }
   return {};
