@@ -1,4 +1,4 @@
-// `holdfast checkpoint`: looks at a folder of checkpoints, without a cluster
+// `holdfast checkpoint`: looks at a folder of checkpoints, on a disk or in S3, without a cluster
 
 #include <cstdint>
 #include <memory>
@@ -9,9 +9,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/commands/checkpoint_files.h"
 #include "apps/commands/commands.h"
+#include "apps/s3_folder.h"
 #include "apps/terminal.h"
-#include "engine/checkpoint/posix_folder.h"
 #include "engine/checkpoint/shard_reader.h"
 #include "engine/checkpoint/snapshot_link.h"
 #include "engine/checkpoint/store.h"
@@ -72,7 +73,7 @@ Result<std::vector<Base>> commits_of(const Store& store, const CheckpointOptions
 
 // `list`, and `verify`, which reads all of it. 1 when something does not verify.
 Result<int> list(const CheckpointOptions& options, bool reads_all) {
-  const auto folder = engine::posix_folder(options.folder);
+  HF_TRY(const auto folder, open_checkpoint_folder(options.folder));
   const Store store(*folder, std::nullopt, kOnlooker, 2);
   HF_TRY(const std::vector<Base> commits, commits_of(store, options));
   json rows = json::array();
@@ -109,7 +110,7 @@ std::string shape_text(const std::vector<std::uint64_t>& shape) {
 }
 
 Result<int> show(const CheckpointOptions& options) {
-  const auto folder = engine::posix_folder(options.folder);
+  HF_TRY(const auto folder, open_checkpoint_folder(options.folder));
   const Store store(*folder, std::nullopt, kOnlooker, 2);
   HF_TRY(const std::vector<Base> commits, commits_of(store, options));
   HF_TRY(const Manifest manifest, store.manifest(commits.front()));
@@ -134,7 +135,7 @@ Result<int> show(const CheckpointOptions& options) {
 }
 
 Result<int> prune(const CheckpointOptions& options) {
-  const auto folder = engine::posix_folder(options.folder);
+  HF_TRY(const auto folder, open_checkpoint_folder(options.folder));
   HF_TRY(const std::uint64_t attempt, Store(*folder, std::nullopt, kOnlooker, 2).newest_attempt());
   Store store(*folder, std::nullopt, attempt, options.keep);
   HF_TRY(const std::vector<Base> before, store.chain());
@@ -168,7 +169,8 @@ template <class Run>
 void add_look(CLI::App& group, const char* name, const char* what, bool has_step, const Run& run) {
   auto options = std::make_shared<CheckpointOptions>();
   CLI::App* command = group.add_subcommand(name, what);
-  command->add_option("FOLDER", options->folder, "The job's checkpoint folder")->required();
+  command->add_option("FOLDER", options->folder, "A checkpoint folder, or s3://BUCKET/PREFIX")
+      ->required();
   if (has_step) command->add_option("--step", options->step, "This step only");
   add_json_option(*command, options->json);
   command->callback([options, run] { finish([&] { return run(*options); }); });
@@ -186,12 +188,14 @@ void add_checkpoint(CLI::App& app) {
            [](const CheckpointOptions& options) { return list(options, true); });
   auto options = std::make_shared<CheckpointOptions>();
   CLI::App* command = group.add_subcommand("prune", "Remove all but the newest commits");
-  command->add_option("FOLDER", options->folder, "The job's checkpoint folder")->required();
+  command->add_option("FOLDER", options->folder, "A checkpoint folder, or s3://BUCKET/PREFIX")
+      ->required();
   command->add_option("--keep", options->keep, "How many to leave")
       ->required()
       ->check(CLI::Range(2, 1000000));
   add_json_option(*command, options->json);
   command->callback([options] { finish([&] { return prune(*options); }); });
+  add_checkpoint_files(group);
   add_serve(group);
   group.footer("\nExample:\n  holdfast checkpoint verify llama-checkpoints --json\n");
 }
