@@ -151,7 +151,8 @@ Result<int> prune(const CheckpointOptions& options) {
 }
 
 Result<int> serve(int listener) {
-  engine::SnapshotServer server(listener);
+  engine::SnapshotServer server(
+      listener, [](const std::string& where) { return open_checkpoint_folder(where); });
   server.run();
   return kExitOk;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/checkpoint/folder_link.h"
 #include "engine/checkpoint/holdfast_checkpoint.h"
 #include "engine/checkpoint/parallel.h"
 #include "engine/checkpoint/posix_folder.h"
@@ -20,12 +21,13 @@ using holdfast::Result;
 using namespace holdfast::engine;
 
 struct hf_ckpt {
-  hf_ckpt(const char* folder_, const char* job_, std::uint64_t attempt_, std::uint64_t keep_)
-      : path(folder_),
+  hf_ckpt(std::unique_ptr<Folder> folder_, const char* path_, const char* job_,
+          std::uint64_t attempt_, std::uint64_t keep_)
+      : path(path_),
         job(job_ == nullptr ? std::nullopt : std::optional<std::string>(job_)),
         attempt(attempt_),
         keep(keep_),
-        folder(posix_folder(path)),
+        folder(std::move(folder_)),
         store(*folder, job, attempt, keep) {}
 
   const std::string path;
@@ -169,7 +171,10 @@ uint32_t hf_ckpt_abi(void) {
 int hf_ckpt_open(const char* folder, const char* job, uint64_t attempt, uint64_t keep,
                  const char* server, const char* memory_key, hf_ckpt** out) {
   return guarded([&] {
-    auto handle = std::make_unique<hf_ckpt>(folder, job, attempt, keep);
+    auto opened = is_far_folder(folder) && server != nullptr ? remote_folder(server, folder)
+                                                             : open_posix_folder(folder);
+    if (!opened.ok()) return fail(opened.error());
+    auto handle = std::make_unique<hf_ckpt>(std::move(*opened), folder, job, attempt, keep);
     if (server != nullptr) {
       auto remote = RemoteSnapshots::connect(server, memory_key, attempt);
       if (!remote.ok()) return fail(remote.error());

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -67,5 +68,8 @@ class Folder {
   // As a person would write it, for errors.
   [[nodiscard]] virtual std::string name(const std::string& path) const = 0;
 };
+
+// Opens a folder by its name. By the name alone nothing is made.
+using FolderOpener = std::function<Result<std::unique_ptr<Folder>>(const std::string&)>;
 
 }  // namespace holdfast::engine

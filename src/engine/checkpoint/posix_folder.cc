@@ -235,4 +235,13 @@ std::unique_ptr<Folder> posix_folder(const std::string& root) {
   return std::make_unique<PosixFolder>(root);
 }
 
+Result<std::unique_ptr<Folder>> open_posix_folder(const std::string& root) {
+  if (root.starts_with("s3://"))
+    return Error{Errc::kInvalidField,
+                 root +
+                     ": checkpoints in S3 are written by the node's snapshot server; start the "
+                     "job with `holdfast run`"};
+  return posix_folder(root);
+}
+
 }  // namespace holdfast::engine

@@ -15,82 +15,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/os_error.h"
+#include "engine/checkpoint/folder_link.h"
+#include "engine/checkpoint/packet.h"
 
 namespace holdfast::engine {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::size_t kPacketMax = 128 * 1024;
-
-// The address of a socket in a folder with a name of any length, by way of the folder's descriptor.
-// False: no such folder.
-struct LocalAddress {
-  sockaddr_un address{};
-  int folder = -1;
-  explicit LocalAddress(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    folder = ::open(path.substr(0, slash).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    const std::string through =
-        "/proc/self/fd/" + std::to_string(folder) + "/" + path.substr(slash + 1);
-    address.sun_family = AF_UNIX;
-    through.copy(address.sun_path, sizeof address.sun_path - 1);
-  }
-  ~LocalAddress() {
-    if (folder >= 0) ::close(folder);
-  }
-  LocalAddress(const LocalAddress&) = delete;
-  LocalAddress& operator=(const LocalAddress&) = delete;
-  [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&address); }
-};
-
-Result<void> send_packet(int socket, const std::string& text, int descriptor) {
-  iovec part{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (descriptor >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-  }
-  ssize_t n = 0;
-  do n = ::sendmsg(socket, &message, MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  if (n < 0) return Error{Errc::kUnavailable, "the node's snapshot server is gone"};
-  return {};
-}
-
-// nullopt: the other end is gone, or sends what is no packet of ours.
-std::optional<std::string> receive_packet(int socket, int* descriptor) {
-  std::string text(kPacketMax, '\0');
-  iovec part{.iov_base = text.data(), .iov_len = text.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  ssize_t n = 0;
-  do n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  while (n < 0 && errno == EINTR);
-  int received = -1;
-  if (const cmsghdr* header = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-      header != nullptr && header->cmsg_type == SCM_RIGHTS)
-    std::memcpy(&received, CMSG_DATA(header), sizeof received);
-  if (descriptor != nullptr)
-    *descriptor = received;
-  else if (received >= 0)
-    ::close(received);
-  if (n <= 0 || (message.msg_flags & MSG_TRUNC) != 0) return std::nullopt;
-  text.resize(static_cast<std::size_t>(n));
-  return text;
-}
 
 json to_json(const ShardId& id) {
   return {id.attempt, id.step, id.rank, id.world_size};
@@ -127,14 +58,12 @@ PersistCall persist_call_from(const json& value) {
   return call;
 }
 
-json to_json(const Error& error) {
-  return {{"error", error.detail}, {"code", static_cast<int>(error.code)}};
-}
-
 }  // namespace
 
 // What one connection holds.
 struct SnapshotServer::Session {
+  explicit Session(const FolderOpener& opener) : folders(opener) {}
+  FolderSession folders;
   std::shared_ptr<LocalSnapshots> job;
   std::set<std::uint64_t> filling, open;
   std::shared_ptr<Region> region;      // to be sent with the answer
@@ -181,7 +110,7 @@ void SnapshotServer::run() {
 }
 
 void SnapshotServer::serve(int connection) {
-  Session session;
+  Session session(open_folder_);
   while (const auto text = receive_packet(connection, nullptr)) {
     json reply;
     try {
@@ -206,7 +135,7 @@ void SnapshotServer::serve(int connection) {
 std::shared_ptr<LocalSnapshots> SnapshotServer::job(const std::string& name) {
   const std::lock_guard lock(mutex_);
   auto& found = jobs_[name];
-  if (!found) found = std::make_shared<LocalSnapshots>(memory_, name);
+  if (!found) found = std::make_shared<LocalSnapshots>(memory_, name, open_folder_);
   return found;
 }
 
@@ -230,6 +159,7 @@ json SnapshotServer::answer(const json& request, Session& session) {
     return json::object();
   }
   if (what == "forget") return forget(request.at("job")), json::object();
+  if (what == "folder") return session.folders.answer(request, session.region);
   if (!session.job) return to_json(Error{Errc::kInvalidField, "hello comes first"});
   const auto image = [&](Result<MappedImage> got, std::set<std::uint64_t>& held) {
     if (!got.ok()) return to_json(got.error());
@@ -283,33 +213,6 @@ json SnapshotServer::answer(const json& request, Session& session) {
 }
 
 // The rank's side.
-
-namespace {
-
-Result<int> open_connection(const std::string& path, int flags = 0) {
-  const int connection = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0);
-  if (connection < 0) return os_error("cannot make a socket for", path, errno);
-  const LocalAddress address(path);
-  if (::connect(connection, address.get(), sizeof(sockaddr_un)) != 0) {
-    const int number = errno;
-    ::close(connection);
-    return Error{Errc::kUnavailable, os_error("cannot reach", path, number).detail};
-  }
-  return connection;
-}
-
-Result<json> exchange(int connection, const json& request, int* descriptor) {
-  HF_TRY_VOID(send_packet(connection, request.dump(), -1));
-  const auto text = receive_packet(connection, descriptor);
-  if (!text) return Error{Errc::kUnavailable, "the node's snapshot server is gone"};
-  json reply = json::parse(*text, nullptr, false);
-  if (!reply.is_object()) return Error{Errc::kUnparsable, "the node's snapshot server"};
-  if (reply.contains("error"))
-    return Error{static_cast<Errc>(reply.value("code", 0)), reply.value("error", "")};
-  return reply;
-}
-
-}  // namespace
 
 Result<std::unique_ptr<RemoteSnapshots>> RemoteSnapshots::connect(const std::string& socket_path,
                                                                   std::string job,

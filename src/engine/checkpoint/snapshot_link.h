@@ -24,7 +24,8 @@ class SnapshotServer {
   // A socket for it: who connects before a server accepts waits. 0700 is its folder's business.
   static Result<int> listen(const std::string& socket_path);
   // Takes the socket.
-  explicit SnapshotServer(int listener) : listener_(listener) {}
+  explicit SnapshotServer(int listener, FolderOpener open_folder = open_posix_folder)
+      : listener_(listener), open_folder_(std::move(open_folder)) {}
   // Ends all connections. REQUIRES: run() has returned, or was never called.
   ~SnapshotServer();
   // Accepts connections until stop(), which any thread or signal handler may call.
@@ -39,6 +40,7 @@ class SnapshotServer {
   nlohmann::json answer(const nlohmann::json& request, Session& session);
 
   const int listener_;
+  const FolderOpener open_folder_;
   SnapshotMemory memory_;
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<LocalSnapshots>> jobs_;

@@ -4,12 +4,12 @@
 #include <chrono>
 #include <thread>
 
-#include "engine/checkpoint/posix_folder.h"
+#include "engine/checkpoint/folder_link.h"
 
 namespace holdfast::engine {
 namespace {
 
-constexpr std::chrono::milliseconds kFirstLook{1}, kLastLook{50};
+constexpr std::chrono::milliseconds kFirstLook{1}, kLastLook{50}, kLastFarLook{2000};
 
 }  // namespace
 
@@ -40,6 +40,7 @@ Result<MappedImage> LocalSnapshots::open(const ShardId& id) {
 }
 
 Result<void> LocalSnapshots::persist(const PersistCall& call) {
+  HF_TRY(const auto folder, open_folder_(call.folder));
   HF_TRY(const SnapshotMemory::Slot slot, memory_.pin(job_, call.request.id, call.request.threads));
   memory_.make_ready(job_, call.request.id.rank, slot.bytes);
   bool is_pinned = true;
@@ -48,17 +49,19 @@ Result<void> LocalSnapshots::persist(const PersistCall& call) {
     is_pinned = false;
   };
   std::uint32_t look = 0;
-  const auto folder = posix_folder(call.folder);
-  Result<void> done =
-      engine::persist(*folder, call.request, slot.region->bytes().first(slot.bytes), slot.checksum,
-                      {.wait = [&] { return wait(call.request.id, look++); }, .written = unpin});
+  const bool is_far = is_far_folder(call.folder);
+  Result<void> done = engine::persist(
+      *folder, call.request, slot.region->bytes().first(slot.bytes), slot.checksum,
+      {.wait = [&] { return wait(call.request.id, look++, is_far); }, .written = unpin});
   unpin();
   return done;
 }
 
 // False: cancelled. Looks soon at first, and then ever more seldom.
-bool LocalSnapshots::wait(const ShardId& id, std::uint32_t look) {
-  const auto pause = std::min(kLastLook, kFirstLook * (1u << std::min(look / 4, 6u)));
+// Each look at an object store is a few requests, which cost time and money.
+bool LocalSnapshots::wait(const ShardId& id, std::uint32_t look, bool is_far) {
+  const auto pause = std::min(is_far ? kLastFarLook : kLastLook,
+                              (is_far ? kLastLook : kFirstLook) * (1u << std::min(look / 4, 6u)));
   std::unique_lock lock(mutex_);
   return !cancelled_.wait_for(lock, pause,
                               [&] { return std::pair(id.attempt, id.step) <= cancelled_up_to_; });

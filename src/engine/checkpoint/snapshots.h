@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "engine/checkpoint/persist.h"
+#include "engine/checkpoint/posix_folder.h"
 #include "engine/checkpoint/snapshot_memory.h"
 
 namespace holdfast::engine {
@@ -58,7 +59,9 @@ class Snapshots {
 // What a job's ranks on this node share. `memory` outlives it.
 class LocalSnapshots final : public Snapshots {
  public:
-  LocalSnapshots(SnapshotMemory& memory, std::string job) : memory_(memory), job_(std::move(job)) {}
+  LocalSnapshots(SnapshotMemory& memory, std::string job,
+                 FolderOpener open_folder = open_posix_folder)
+      : memory_(memory), job_(std::move(job)), open_folder_(std::move(open_folder)) {}
 
   Result<MappedImage> take(std::uint32_t rank, std::uint64_t bytes) override;
   void drop(std::uint64_t number) override { memory_.drop(number); }
@@ -75,10 +78,11 @@ class LocalSnapshots final : public Snapshots {
   void stop() { cancel(UINT64_MAX, UINT64_MAX); }
 
  private:
-  bool wait(const ShardId& id, std::uint32_t look);
+  bool wait(const ShardId& id, std::uint32_t look, bool is_far);
 
   SnapshotMemory& memory_;
   const std::string job_;
+  const FolderOpener open_folder_;
   std::mutex mutex_;
   std::condition_variable cancelled_;
   std::pair<std::uint64_t, std::uint64_t> cancelled_up_to_{0, 0};  // attempt, step
