@@ -24,6 +24,10 @@ class Behind:
         self.fenced = None                 # the error, once a newer attempt has begun
         atexit.register(self._at_exit)
 
+    def use(self, engine):
+        """From the next step on."""
+        self._engine = engine
+
     def busy(self):
         with self._changed:
             return self._next is not None or self._current is not None
@@ -72,6 +76,8 @@ class Behind:
             except OSError as error:
                 if isinstance(error, Fenced):
                     self.fenced = error
+                elif problem is None:
+                    self._let_others_go(what, error)
                 self._failed(what[0], error)
             except Exception as error:  # a thread's last words would go unread
                 self._failed(what[0], OSError(str(error)))
@@ -85,6 +91,13 @@ class Behind:
         self._engine.persist(*what, self._threads)
         self._durable = self._in_memory is None
         self._committed(what[0])
+
+    def _let_others_go(self, what, error):
+        """The snapshot server may have died in the middle: nobody shall wait for this rank."""
+        try:
+            self._engine.refuse(*what, error.strerror or str(error))
+        except OSError:
+            pass
 
     def _at_exit(self):
         failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)

@@ -11,7 +11,7 @@ import os
 
 ABI = 1
 MEMORY, FOLDER = 0, 1
-_FENCED, _DAMAGED, _REFUSED, _DISK_FULL, _BUSY, _NOT_FOUND = 2, 3, 4, 5, 7, 8
+_FENCED, _DAMAGED, _REFUSED, _DISK_FULL, _BUSY, _NOT_FOUND, _GONE = 2, 3, 4, 5, 7, 8, 9
 _U64 = ctypes.c_uint64
 _library = None
 
@@ -36,7 +36,8 @@ def error_of(code, text):
         return Damaged(text)
     if code in (_REFUSED, 1):
         return Refused(text)
-    number = {_DISK_FULL: errno.ENOSPC, _BUSY: errno.EBUSY, _NOT_FOUND: errno.ENOENT}.get(code, errno.EIO)
+    number = {_DISK_FULL: errno.ENOSPC, _BUSY: errno.EBUSY, _NOT_FOUND: errno.ENOENT,
+              _GONE: errno.ENOTCONN}.get(code, errno.EIO)
     return OSError(number, text)
 
 
@@ -56,7 +57,7 @@ def _load():
         raise Refused("%s has ABI %d and this package wants %d; take both from one release" %
                       (path, found, ABI))
     library.hf_ckpt_error.restype = ctypes.c_char_p
-    for name in ("close", "free", "drop", "cancel", "shard_close"):
+    for name in ("close", "free", "drop", "cancel", "mirror", "shard_close"):
         getattr(library, "hf_ckpt_" + name).restype = None
     _library = library
     return library
@@ -108,6 +109,18 @@ class Engine:
     def images(self):
         """[(attempt, step, rank, world_size)] in this node's memory."""
         return [tuple(i) for i in json.loads(_text(self._lib.hf_ckpt_images, self._handle))]
+
+    def address(self):
+        """Where other nodes' snapshot servers reach this node's; "": they do not."""
+        return _text(self._lib.hf_ckpt_address, self._handle).decode()
+
+    def fetch(self, address, attempt, step, rank, world):
+        _check(self._lib.hf_ckpt_fetch(self._handle, address.encode(), _U64(attempt), _U64(step), rank,
+                                       world))
+
+    def mirror(self, address, step, rank, world):
+        """Behind training, once that node has it: a replica for when it is lost."""
+        self._lib.hf_ckpt_mirror(self._handle, address.encode(), _U64(step), rank, world)
 
     def take(self, step, rank, world, tensors, skeleton):
         places, memory, image = (_U64 * len(tensors))(), ctypes.c_void_p(), ctypes.c_void_p()

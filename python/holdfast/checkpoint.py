@@ -43,6 +43,7 @@ from ._engine import FOLDER, MEMORY, Damaged, Engine, Fenced, Refused
 _engine = None
 _behind = None         # writes behind; made with the engine
 _last_step = None      # restored or saved last
+_mirrored = None       # (address, rank): see _choose_mirrored()
 _group = None          # the CPU group that ranks agree over; () until made
 _told = set()          # the errors printed so far
 _REMEDY = {
@@ -85,8 +86,9 @@ def restore(per_rank=None, **objects):
     commits, problem = _on_rank_zero(begin)
     if problem is not None:
         _failed(0, problem)
-    for at, saved_by in _candidates(engine, commits):
-        state = _read_everywhere(engine, at, saved_by, at in commits, rank, world)
+    places = _places(engine)
+    for at, saved_by in _candidates(engine, commits, places):
+        state = _read_everywhere(engine, at, saved_by, at in commits, rank, places)
         if state is not None:
             _load(at[1], state, saved_by or state["world_size"], rank, world, objects, per_rank or {})
             _last_step = at[1]
@@ -120,13 +122,15 @@ def save(step, per_rank=None, **objects):
         _failed(step, _behind.fenced)
         return False
     # The ranks agree whether this step goes to the disk as well, and under which name.
+    if _mirrored is None:
+        _places(engine)
     said = _gather((_behind.busy(), os.urandom(8).hex() if rank == 0 else None))
     is_busy, save_name = any(busy for busy, _ in said), said[0][1]
-    try:
-        _take(engine, step, rank, world, _state(per_rank or {}, objects if rank == 0 else {}), not is_busy)
-        problem = None
-    except OSError as error:
-        problem = error
+    state = _state(per_rank or {}, objects if rank == 0 else {})
+    problem = _attempt(lambda: _take(engine, step, rank, world, state, not is_busy))
+    if problem is not None and problem.errno == errno.ENOTCONN:
+        engine = _reopen(problem)
+        problem = _attempt(lambda: _take(engine, step, rank, world, state, not is_busy))
     _behind.taken((step, rank, world, save_name), not is_busy, problem)
     mine = page.current()
     if mine is not None:
@@ -134,6 +138,8 @@ def save(step, per_rank=None, **objects):
     if problem is not None:
         _failed(step, problem)
         return False
+    if _mirrored[0]:
+        engine.mirror(_mirrored[0], step, _mirrored[1], world)
     if is_busy and "behind" not in _told and rank == 0:
         _told.add("behind")
         _say("step %d is kept in memory only: the disk still writes an earlier one. It is so from here on "
@@ -149,6 +155,29 @@ def wait(timeout_s=None):
 
 # The parts.
 
+def _make_engine(root):
+    arguments = (root, os.environ.get("HOLDFAST_JOB"), int(os.environ.get("HOLDFAST_ATTEMPT") or 1),
+                 int(os.environ.get("HOLDFAST_CHECKPOINT_KEEP") or 3))
+    server = os.environ.get("HOLDFAST_SNAPSHOT_SERVER")
+    try:
+        return Engine(*arguments, server, os.environ.get("HOLDFAST_JOB_ID"))
+    except OSError as error:
+        if not server:
+            raise
+        _say("no memory that outlives this process: %s" % error)
+        return Engine(*arguments)
+
+
+def _reopen(problem):
+    """Another engine where the node's snapshot server has died: with the new one, or with memory of this
+    process. What the old one had in memory is lost."""
+    global _engine
+    _say("%s; its memory is lost, and the next saves go to another" % problem.strerror)
+    _engine = _make_engine(_engine.folder)
+    _behind.use(_engine)
+    return _engine
+
+
 def _open():
     """The job's engine, or None without a folder."""
     global _engine, _behind
@@ -156,16 +185,7 @@ def _open():
     if not root:
         return None
     if _engine is None or _engine.folder != root:
-        arguments = (root, os.environ.get("HOLDFAST_JOB"), int(os.environ.get("HOLDFAST_ATTEMPT") or 1),
-                     int(os.environ.get("HOLDFAST_CHECKPOINT_KEEP") or 3))
-        server = os.environ.get("HOLDFAST_SNAPSHOT_SERVER")
-        try:
-            _engine = Engine(*arguments, server, os.environ.get("HOLDFAST_JOB_ID"))
-        except OSError as error:
-            if not server:
-                raise
-            _say("no memory that outlives this process: %s" % error)
-            _engine = Engine(*arguments)
+        _engine = _make_engine(root)
         _behind = Behind(_engine, _threads(), _committed, _failed)
         page.current()  # claimed here: the thread that writes behind must not be the first to ask
     return _engine
@@ -194,15 +214,36 @@ def _take(engine, step, rank, world, state, will_persist):
     image.publish(will_persist)
 
 
-def _candidates(engine, commits):
+def _places(engine):
+    """{image: [addresses of nodes that have it in memory, "" for one that cannot be reached]}, of all
+    nodes. Also settles whose images this rank's node mirrors."""
+    global _mirrored
+    try:
+        mine = engine.address(), engine.images()
+    except OSError:
+        mine = "", []  # the server is gone, and the memory with it
+    said = _gather(mine)
+    _mirrored = _choose_mirrored([address for address, _ in said])
+    places = {}
+    for address, images in said:
+        for image in images:
+            if address not in places.setdefault(image, []):
+                places[image].append(address)
+    return places
+
+
+def _choose_mirrored(addresses):
+    """(address, rank) of the image that goes from the node before this one to this rank's, or ("", 0)."""
+    rank, world = _rank(), len(addresses)
+    other = (rank - int(os.environ.get("LOCAL_WORLD_SIZE") or 1)) % world
+    return (addresses[other], other) if addresses[other] not in ("", addresses[rank]) else ("", 0)
+
+
+def _candidates(engine, commits, places):
     """[((attempt, step), world size or None)]: commits, and what all nodes together have in memory, newest
     first. A newer attempt comes first whatever its step."""
-    try:
-        images = engine.images()
-    except OSError:
-        images = []  # the server is gone, and the memory with it
     there = {}
-    for attempt, step, rank, world in {image for mine in _gather(images) for image in mine}:
+    for attempt, step, rank, world in places:
         there.setdefault((attempt, step, world), set()).add(rank)
     found = {tuple(at): None for at in commits}
     for (attempt, step, world), ranks in there.items():
@@ -211,7 +252,7 @@ def _candidates(engine, commits):
     return sorted(found.items(), reverse=True)
 
 
-def _read_everywhere(engine, at, saved_by, is_committed, rank, world):
+def _read_everywhere(engine, at, saved_by, is_committed, rank, places):
     """This rank's part of the state, {"shared": ..., "own": ... or None}; None where any rank fails."""
     manifest = None
     if is_committed:
@@ -224,7 +265,7 @@ def _read_everywhere(engine, at, saved_by, is_committed, rank, world):
     states, problem, notes = {}, None, []
     for shard in wanted:
         try:
-            states[shard] = _read_nearest(engine, at, shard, saved_by, manifest, notes)
+            states[shard] = _read_nearest(engine, at + (shard, saved_by), manifest, places, notes)
         except (OSError, Damaged, Refused) as error:
             problem = error
             break
@@ -234,10 +275,6 @@ def _read_everywhere(engine, at, saved_by, is_committed, rank, world):
     refused = next((p for p in problems if isinstance(p, Refused)), None)
     if refused is not None:
         raise refused
-    missing = [r for r, p in enumerate(problems) if isinstance(p, OSError) and p.errno == errno.ENOENT]
-    if missing and all(p is None or r in missing for r, p in enumerate(problems)):
-        states, problem = _share(states, problems, wanted, rank)
-        problems = _gather(problem)
     if any(problems):
         return _left_out(at, problems, rank)
     return {"shared": states[0], "own": states.get(rank) if rank < saved_by else None,
@@ -257,41 +294,29 @@ def _or_problem(action):
         return None, str(problem)
 
 
-def _read_nearest(engine, at, shard, saved_by, manifest, notes):
+def _read_nearest(engine, image, manifest, places, notes):
+    """From this node's memory, another node's, or the folder, where the step is committed."""
     from . import _state as states
     import torch  # noqa: F401
-    try:
-        with engine.shard(MEMORY, *at, shard, saved_by) as found:
+
+    def read(*where):
+        with engine.shard(*where) as found:
             return states.read_shard(found, _threads())
-    except (OSError, Damaged) as problem:
-        if manifest is None:
-            raise
-        if isinstance(problem, Damaged):
-            notes.append(str(problem))
-    with engine.shard(FOLDER, *at, shard, saved_by, manifest) as found:
-        return states.read_shard(found, _threads())
 
-
-def _share(states, problems, wanted, rank):
-    """Rank 0's shard for the ranks on nodes that do not have it, over the network, from one that does:
-    (states, problem). Own shards are nowhere else."""
-    import torch
-    source = next((r for r, p in enumerate(problems) if p is None), None)
-    if source is None:
-        return states, problems[rank]
-    from . import _state as taken
-    skeleton, tensors, about = taken.take_apart(states[0]) if rank == source else (None, None, None)
-    skeleton, about = _gather((skeleton, about) if rank == source else None)[source]
-    if rank != source:
-        tensors = [torch.empty(d["shape"], dtype=getattr(torch, d["dtype"])) for d in about]
-    for tensor in tensors:
-        _distributed().broadcast(tensor, source, group=_group[1])
-    if problems[rank] is None:
-        return states, None
-    have = dict(states)
-    have[0] = taken.put_together(skeleton, tensors)
-    lacking = [shard for shard in wanted if shard not in have]
-    return have, problems[rank] if lacking else None
+    problem = None
+    for address in [None] + [a for a in places.get(image, ()) if a]:
+        try:
+            if address is not None:
+                engine.fetch(address, *image)
+            return read(MEMORY, *image)
+        except Damaged as error:
+            notes.append(str(error))
+            problem = error
+        except OSError as error:
+            problem = problem or error
+    if manifest is None:
+        raise problem
+    return read(FOLDER, *image, manifest)
 
 
 def _inner(thing):
@@ -354,6 +379,15 @@ def _set_generators(states):
         numpy.random.set_state(states["numpy"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
+
+
+def _attempt(action):
+    """The OSError that the action met, or None."""
+    try:
+        action()
+    except OSError as error:
+        return error
+    return None
 
 
 def _failed(step, error):

@@ -78,6 +78,8 @@ def die_in(phase):
         dying(_engine.Engine, "persist", before=once_written)
     elif phase == "committed":
         dying(_engine.Engine, "persist", after=die)
+    elif phase == "in-memory":  # on all ranks, and nothing of it on the disk
+        dying(_engine.Engine, "persist", before=lambda *_: threading.Event().wait())
 
 
 def main():
@@ -116,9 +118,11 @@ def main():
         loss.backward()
         optimizer.step()
         holdfast.progress(step + 1, loss=loss.item(), tokens=16)
-        if args.die and rank == args.fault_rank and step + 1 == args.fault_step:
-            if os.environ["HOLDFAST_ATTEMPT"] == "1":
+        if args.die and rank == args.fault_rank and os.environ["HOLDFAST_ATTEMPT"] == "1":
+            if step + 1 == args.fault_step:
                 die_in(args.die)
+            elif step == args.fault_step:  # all ranks have left that save
+                os.kill(os.getpid(), signal.SIGKILL)
         if (step + 1) % args.every == 0:
             checkpoint.save(step + 1, model=model, optimizer=optimizer)
         # tidy: allow sleep, because the training script paces itself

@@ -92,6 +92,12 @@ int finish(const Result<void>& done) {
   return done.ok() ? HF_CKPT_OK : fail(done.error());
 }
 
+// Of a call that needs the memory.
+int fail(const hf_ckpt& handle, const Error& error) {
+  const int code = fail(error);
+  return code == HF_CKPT_BUSY && !handle.snapshots->is_alive() ? HF_CKPT_GONE : code;
+}
+
 // No exception leaves the library: what there is, is of memory.
 template <class Body>
 int guarded(const Body& body) {
@@ -222,7 +228,7 @@ int hf_ckpt_manifest(hf_ckpt* handle, uint64_t attempt, uint64_t step, char** js
 int hf_ckpt_images(hf_ckpt* handle, char** json) {
   return guarded([&] {
     const auto images = handle->snapshots->list();
-    if (!images.ok()) return fail(images.error());
+    if (!images.ok()) return fail(*handle, images.error());
     std::string text;
     for (const ImageName& image : *images)
       text += (text.empty() ? "[" : ", [") + std::to_string(image.id.attempt) + ", " +
@@ -242,7 +248,7 @@ int hf_ckpt_take(hf_ckpt* handle, uint64_t step, uint32_t rank, uint32_t world_s
         lay_out({handle->attempt, step, rank, world_size},
                 {.job = handle->job, .tensors = std::move(*pieces)}, skeleton_bytes);
     auto image = handle->snapshots->take(rank, layout.header.total);
-    if (!image.ok()) return fail(image.error());
+    if (!image.ok()) return fail(*handle, image.error());
     write_frame(layout, {static_cast<const std::byte*>(skeleton), skeleton_bytes},
                 image->region->bytes().first(layout.header.total));
     for (const TensorPiece& piece : layout.index.tensors) *at++ = piece.at;
@@ -287,7 +293,7 @@ int hf_ckpt_publish(hf_ckpt_image* image, int will_persist) {
       const std::lock_guard lock(image->handle->mutex);
       image->handle->held[{header.id.step, header.id.rank}] = image->image.number;
     }
-    return finish(done);
+    return done.ok() ? HF_CKPT_OK : fail(*image->handle, done.error());
   });
 }
 
@@ -333,6 +339,25 @@ int hf_ckpt_refuse(hf_ckpt* handle, uint64_t step, uint32_t rank, uint32_t world
            {Errc::kDiskFull, reason});
     return static_cast<int>(HF_CKPT_OK);
   });
+}
+
+int hf_ckpt_address(hf_ckpt* handle, char** address) {
+  return guarded([&] {
+    const auto found = handle->snapshots->address();
+    return found.ok() ? give(*found, address) : fail(found.error());
+  });
+}
+
+int hf_ckpt_fetch(hf_ckpt* handle, const char* address, uint64_t attempt, uint64_t step,
+                  uint32_t rank, uint32_t world_size) {
+  return guarded([&] {
+    return finish(handle->snapshots->fetch(address, {attempt, step, rank, world_size}));
+  });
+}
+
+void hf_ckpt_mirror(hf_ckpt* handle, const char* address, uint64_t step, uint32_t rank,
+                    uint32_t world_size) {
+  handle->snapshots->mirror(address, {handle->attempt, step, rank, world_size});
 }
 
 void hf_ckpt_cancel(hf_ckpt* handle, uint64_t step) {

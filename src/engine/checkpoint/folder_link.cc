@@ -128,8 +128,9 @@ class Connections {
   Result<json> call(json request, std::shared_ptr<Region>* content) {
     HF_TRY(const int connection, take());
     int descriptor = -1;
-    auto reply = exchange(connection, request, &descriptor);
-    give_back(connection, reply.ok() || reply.error().code != Errc::kUnavailable);
+    bool is_alive = false;
+    auto reply = exchange(connection, request, &descriptor, &is_alive);
+    give_back(connection, is_alive);
     if (descriptor < 0) return reply;
     const std::uint64_t bytes =
         reply.ok() ? reply->value("bytes", request.value("bytes", 0ull)) : 0;

@@ -31,6 +31,7 @@ enum {
   HF_CKPT_IO = 6,
   HF_CKPT_BUSY = 7, /* no room in memory now, or the step was given up */
   HF_CKPT_NOT_FOUND = 8,
+  HF_CKPT_GONE = 9, /* the snapshot server: open another handle */
 };
 
 enum { HF_CKPT_TIER_MEMORY = 0, HF_CKPT_TIER_FOLDER = 1 };
@@ -86,6 +87,15 @@ HF_CKPT_API int hf_ckpt_refuse(hf_ckpt* handle, uint64_t step, uint32_t rank, ui
                                const char* save, const char* reason);
 /* persist() of this step and earlier ones stops waiting for other ranks. */
 HF_CKPT_API void hf_ckpt_cancel(hf_ckpt* handle, uint64_t step);
+
+/* Where the snapshot servers of other nodes reach this node's; empty: they do not. */
+HF_CKPT_API int hf_ckpt_address(hf_ckpt* handle, char** address);
+/* Brings an image from the memory of the node at `address` into this node's. */
+HF_CKPT_API int hf_ckpt_fetch(hf_ckpt* handle, const char* address, uint64_t attempt, uint64_t step,
+                              uint32_t rank, uint32_t world_size);
+/* The same behind training, once that node has it: a replica, for when that node is lost. */
+HF_CKPT_API void hf_ckpt_mirror(hf_ckpt* handle, const char* address, uint64_t step, uint32_t rank,
+                                uint32_t world_size);
 
 /* A shard of a rank, from the memory of this node or from the folder, where the manifest (JSON, as
  * hf_ckpt_manifest() gave it) vouches for it; NULL: it vouches for itself. */

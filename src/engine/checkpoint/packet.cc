@@ -70,9 +70,10 @@ Result<int> open_connection(const std::string& path, int flags) {
   return connection;
 }
 
-Result<json> exchange(int connection, const json& request, int* descriptor) {
-  HF_TRY_VOID(send_packet(connection, request.dump(), -1));
-  const auto text = receive_packet(connection, descriptor);
+Result<json> exchange(int connection, const json& request, int* descriptor, bool* is_alive) {
+  const Result<void> sent = send_packet(connection, request.dump(), -1);
+  const auto text = sent.ok() ? receive_packet(connection, descriptor) : std::nullopt;
+  if (is_alive != nullptr) *is_alive = text.has_value();
   if (!text) return Error{Errc::kUnavailable, "the node's snapshot server is gone"};
   json reply = json::parse(*text, nullptr, false);
   if (!reply.is_object()) return Error{Errc::kUnparsable, "the node's snapshot server"};

@@ -48,9 +48,9 @@ struct LocalAddress {
 // To the server that listens on `path`. kUnavailable: there is none.
 [[nodiscard]] Result<int> open_connection(const std::string& path, int flags = 0);
 
-// A request and its answer, or the error that it says.
+// A request and its answer, or the error that it says. `is_alive`: whether there was an answer.
 [[nodiscard]] Result<nlohmann::json> exchange(int connection, const nlohmann::json& request,
-                                              int* descriptor);
+                                              int* descriptor, bool* is_alive = nullptr);
 
 [[nodiscard]] nlohmann::json to_json(const Error& error);
 

@@ -96,6 +96,11 @@ std::optional<Refusal> wait_for_commit(const Store& store, const PersistRequest&
   return std::nullopt;
 }
 
+bool has_entry(const Store& store, const PersistRequest& request) {
+  const auto own = store.entry(request.id.step, request.id.rank, request.save);
+  return own.ok() && *own && (*own)->entry;
+}
+
 // Takes back what was written of a step that will not be committed, and says why. The shard's room
 // first: then there may be some for the reason. Its entry before that: it vouches for the shard.
 void give_up(Folder& folder, Store& store, const PersistRequest& request, const Error& why) {
@@ -111,7 +116,8 @@ void give_up(Folder& folder, Store& store, const PersistRequest& request, const 
 
 void refuse(Folder& folder, const PersistRequest& request, const Error& why) {
   Store store(folder, request.job, request.id.attempt, request.keep);
-  if (store.check_fence().ok() && !store.is_committed(request.id.step))
+  if (store.check_fence().ok() && !store.is_committed(request.id.step) &&
+      !has_entry(store, request))
     give_up(folder, store, request, why);
 }
 
@@ -125,6 +131,8 @@ Result<void> persist(Folder& folder, const PersistRequest& request,
   if (store.is_committed(id.step)) return {};
   Result<void> done = id.rank == 0 ? store.begin() : Result<void>();
   if (done.ok()) done = write_own(folder, store, request, image, checksum, hooks);
+  // Once its entry can be seen, rank 0 may have counted on it.
+  if (!done.ok() && id.rank != 0 && has_entry(store, request)) done = {};
   if (done.ok() && id.rank != 0) {
     const std::optional<Refusal> refusal = wait_for_commit(store, request, hooks);
     // Its name may not be durable yet where rank 0's side has just written it.

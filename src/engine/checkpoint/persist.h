@@ -40,7 +40,8 @@ Result<void> persist(Folder& folder, const PersistRequest& request,
                      std::span<const std::byte> image, const std::string& checksum,
                      const PersistHooks& hooks);
 
-// In the place of persist(), by a rank that has nothing to write: the others give up with `why`.
+// In the place of persist(), by a rank that has nothing to write, or whose persist() was cut off:
+// the others give up with `why`. What it has written completely stays, and may still be committed.
 void refuse(Folder& folder, const PersistRequest& request, const Error& why);
 
 }  // namespace holdfast::engine

@@ -16,6 +16,7 @@
 
 #include "base/os_error.h"
 #include "engine/checkpoint/folder_link.h"
+#include "engine/checkpoint/json_ids.h"
 #include "engine/checkpoint/packet.h"
 
 namespace holdfast::engine {
@@ -23,13 +24,8 @@ namespace {
 
 using nlohmann::json;
 
-json to_json(const ShardId& id) {
-  return {id.attempt, id.step, id.rank, id.world_size};
-}
-
-ShardId id_from(const json& value) {
-  return {value.at(0), value.at(1), value.at(2), value.at(3)};
-}
+// For another rank to have taken the same step.
+constexpr std::chrono::seconds kMirrorWait{60};
 
 json to_json(const PersistCall& call) {
   const PersistRequest& request = call.request;
@@ -48,7 +44,7 @@ PersistCall persist_call_from(const json& value) {
   PersistCall call{.folder = value.at("folder")};
   PersistRequest& request = call.request;
   if (!value.at("name").is_null()) request.job = value.at("name").get<std::string>();
-  request.id = id_from(value.at("id"));
+  request.id = id_from_json(value.at("id"));
   request.keep = value.at("keep");
   if (!value.at("base").is_null())
     request.base = Base{value.at("base").at(0), value.at("base").at(1)};
@@ -88,7 +84,7 @@ SnapshotServer::~SnapshotServer() {
   std::unique_lock lock(mutex_);
   for (const auto& [name, job] : jobs_) job->stop();
   for (const int connection : connections_) ::shutdown(connection, SHUT_RDWR);
-  connection_ended_.wait(lock, [this] { return connections_.empty(); });
+  connection_ended_.wait(lock, [this] { return connections_.empty() && mirrors_.empty(); });
   ::close(listener_);
 }
 
@@ -150,6 +146,48 @@ void SnapshotServer::forget(const std::string& name) {
   memory_.forget(name);
 }
 
+void SnapshotServer::join_peers(std::string address, PeerConnector& connector) {
+  address_ = std::move(address);
+  connector_ = &connector;
+}
+
+Result<void> SnapshotServer::fetch(const std::string& address, const std::string& job,
+                                   const ShardId& id, std::chrono::milliseconds wait) {
+  if (connector_ == nullptr) return Error{Errc::kNotFound, "this node has no peers"};
+  HF_TRY(const auto stream, connector_->connect(address));
+  return fetch_from_peer(*stream, memory_, job, id, wait);
+}
+
+// One thread for each rank that is mirrored here. What is asked for while it is busy waits, and is
+// replaced by what is newer.
+void SnapshotServer::mirror(const std::string& address, const std::string& job, const ShardId& id) {
+  const std::pair key(job, id.rank);
+  const std::lock_guard lock(mutex_);
+  const bool is_running = mirrors_.contains(key);
+  mirrors_[key] = Replica{address, id};
+  if (is_running) return;
+  std::thread([this, key] {
+    std::unique_lock own(mutex_);
+    while (const auto next = std::exchange(mirrors_[key], std::nullopt)) {
+      own.unlock();
+      // One that cannot be had now is made good by the next.
+      static_cast<void>(fetch(next->address, key.first, next->id, kMirrorWait));
+      own.lock();
+    }
+    mirrors_.erase(key);
+    connection_ended_.notify_all();
+  }).detach();
+}
+
+json SnapshotServer::answer_of_peers(const std::string& what, const json& request,
+                                     const std::string& job) {
+  if (what == "address") return {{"address", address_}};
+  const ShardId id = id_from_json(request.at("id"));
+  if (what == "mirror") return mirror(request.at("address"), job, id), json::object();
+  const Result<void> done = fetch(request.at("address"), job, id, std::chrono::milliseconds(0));
+  return done.ok() ? json::object() : to_json(done.error());
+}
+
 json SnapshotServer::answer(const json& request, Session& session) {
   const std::string what = request.at("do");
   if (what == "hello") {
@@ -170,9 +208,11 @@ json SnapshotServer::answer(const json& request, Session& session) {
                 {"region", got->region->id()},
                 {"room", got->region->bytes().size()}};
   };
+  if (what == "address" || what == "fetch" || what == "mirror")
+    return answer_of_peers(what, request, session.job->name());
   if (what == "take")
     return image(session.job->take(request.at("rank"), request.at("bytes")), session.filling);
-  if (what == "open") return image(session.job->open(id_from(request.at("id"))), session.open);
+  if (what == "open") return image(session.job->open(id_from_json(request.at("id"))), session.open);
   if (what == "drop" || what == "close") {
     const std::uint64_t number = request.at("number");
     if (session.filling.erase(number) > 0) session.job->drop(number);
@@ -181,7 +221,7 @@ json SnapshotServer::answer(const json& request, Session& session) {
   }
   if (what == "publish") {
     const std::uint64_t number = request.at("number"), bytes = request.at("bytes");
-    const ShardId id = id_from(request.at("id"));
+    const ShardId id = id_from_json(request.at("id"));
     if (session.filling.erase(number) == 0)
       return to_json(Error{Errc::kWrongState, "the image is not being filled"});
     const bool hold = request.at("hold");
@@ -231,7 +271,10 @@ RemoteSnapshots::~RemoteSnapshots() {
 
 Result<json> RemoteSnapshots::call(const json& request, int* descriptor) {
   const std::lock_guard lock(mutex_);
-  return exchange(connection_, request, descriptor);
+  bool is_alive = true;
+  Result<json> answer = exchange(connection_, request, descriptor, &is_alive);
+  if (!is_alive) is_alive_ = false;
+  return answer;
 }
 
 // Mappings are kept: to map gigabytes anew for each save would cost as much as to copy them.
@@ -279,7 +322,7 @@ Result<std::vector<ImageName>> RemoteSnapshots::list() {
   std::vector<ImageName> names;
   try {
     for (const json& image : answer.at("images"))
-      names.push_back({id_from(image.at(0)), image.at(1)});
+      names.push_back({id_from_json(image.at(0)), image.at(1)});
   } catch (const json::exception& error) {
     return Error{Errc::kUnparsable, error.what()};
   }
@@ -309,6 +352,20 @@ Result<void> RemoteSnapshots::persist(const PersistCall& call) {
 
 void RemoteSnapshots::cancel(std::uint64_t attempt, std::uint64_t step) {
   static_cast<void>(call({{"do", "cancel"}, {"attempt", attempt}, {"step", step}}));
+}
+
+Result<std::string> RemoteSnapshots::address() {
+  HF_TRY(const json answer, call({{"do", "address"}}));
+  return answer.value("address", std::string());
+}
+
+Result<void> RemoteSnapshots::fetch(const std::string& address, const ShardId& id) {
+  HF_TRY(const json ignored, call({{"do", "fetch"}, {"address", address}, {"id", to_json(id)}}));
+  return {};
+}
+
+void RemoteSnapshots::mirror(const std::string& address, const ShardId& id) {
+  static_cast<void>(call({{"do", "mirror"}, {"address", address}, {"id", to_json(id)}}));
 }
 
 Result<void> RemoteSnapshots::forget(const std::string& socket_path, const std::string& job) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <list>
 #include <map>
@@ -11,6 +12,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "base/result.h"
+#include "engine/checkpoint/peer.h"
 #include "engine/checkpoint/snapshots.h"
 
 namespace holdfast::engine {
@@ -26,6 +28,11 @@ class SnapshotServer {
   // Takes the socket.
   explicit SnapshotServer(int listener, FolderOpener open_folder = open_posix_folder)
       : listener_(listener), open_folder_(std::move(open_folder)) {}
+  // Makes it reachable for those of other nodes, at `address`. Call before run(). The connector
+  // outlives the server.
+  void join_peers(std::string address, PeerConnector& connector);
+  // Answers another node's server until the stream ends.
+  void serve_peer(PeerStream& stream) { engine::serve_peer(stream, memory_); }
   // Ends all connections. REQUIRES: run() has returned, or was never called.
   ~SnapshotServer();
   // Accepts connections until stop(), which any thread or signal handler may call.
@@ -38,12 +45,25 @@ class SnapshotServer {
   std::shared_ptr<LocalSnapshots> job(const std::string& name);
   void forget(const std::string& name);
   nlohmann::json answer(const nlohmann::json& request, Session& session);
+  nlohmann::json answer_of_peers(const std::string& what, const nlohmann::json& request,
+                                 const std::string& job);
+  Result<void> fetch(const std::string& address, const std::string& job, const ShardId& id,
+                     std::chrono::milliseconds wait);
+  void mirror(const std::string& address, const std::string& job, const ShardId& id);
 
   const int listener_;
   const FolderOpener open_folder_;
   SnapshotMemory memory_;
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<LocalSnapshots>> jobs_;
+  std::string address_;
+  PeerConnector* connector_ = nullptr;
+  struct Replica {
+    std::string address;
+    ShardId id;
+  };
+  // By job and rank: there while a thread brings one; what is next for it.
+  std::map<std::pair<std::string, std::uint32_t>, std::optional<Replica>> mirrors_;
   std::set<int> connections_;
   std::condition_variable connection_ended_;
 };
@@ -65,6 +85,10 @@ class RemoteSnapshots final : public Snapshots {
   void close(std::uint64_t number) override;
   Result<void> persist(const PersistCall& call) override;
   void cancel(std::uint64_t attempt, std::uint64_t step) override;
+  [[nodiscard]] bool is_alive() const override { return is_alive_; }
+  [[nodiscard]] Result<std::string> address() override;
+  Result<void> fetch(const std::string& address, const ShardId& id) override;
+  void mirror(const std::string& address, const ShardId& id) override;
 
   // For the agent: the job has ended. Does not wait for the server.
   static Result<void> forget(const std::string& socket_path, const std::string& job);
@@ -78,6 +102,7 @@ class RemoteSnapshots final : public Snapshots {
   const std::string path_;
   const std::string job_;
   const std::uint64_t attempt_;
+  std::atomic<bool> is_alive_ = true;
   std::mutex mutex_;  // one request at a time
   const int connection_;
   std::list<std::pair<std::uint64_t, std::shared_ptr<Region>>> mapped_;  // by region, newest first

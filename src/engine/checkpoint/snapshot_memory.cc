@@ -117,6 +117,7 @@ Result<void> SnapshotMemory::publish(std::uint64_t number, const ShardId& id, st
   slot->id = id;
   slot->bytes = bytes;
   slot->pins = hold ? 1 : 0;
+  changed_.notify_all();
   return {};
 }
 
@@ -141,7 +142,7 @@ void SnapshotMemory::seal_now(std::uint64_t number, unsigned threads) {
     slot->state = is_good ? Slot::State::kComplete : Slot::State::kFree;
     if (is_good) slot->checksum = *checksum;
   }
-  sealed_.notify_all();
+  changed_.notify_all();
 }
 
 void SnapshotMemory::make_ready(const std::string& job, std::uint32_t rank, std::uint64_t bytes) {
@@ -152,6 +153,17 @@ void SnapshotMemory::make_ready(const std::string& job, std::uint32_t rank, std:
   }
   const Result<Slot> slot = take(job, rank, bytes);
   if (slot.ok()) drop(slot->number);
+}
+
+bool SnapshotMemory::has(const std::string& job, const ShardId& id) {
+  const std::lock_guard lock(mutex_);
+  return find(job, id) != nullptr;
+}
+
+void SnapshotMemory::wait_published(const std::string& job, const ShardId& id,
+                                    std::chrono::milliseconds time) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, time, [&] { return find(job, id) != nullptr; });
 }
 
 std::vector<SnapshotMemory::Slot> SnapshotMemory::list(const std::string& job) const {
@@ -180,7 +192,7 @@ Result<SnapshotMemory::Slot> SnapshotMemory::pin(const std::string& job, const S
       return *slot;
     }
     if (slot->state == Slot::State::kSealing) {
-      sealed_.wait(lock);
+      changed_.wait(lock);
       continue;
     }
     const std::uint64_t number = slot->number;
@@ -202,7 +214,7 @@ void SnapshotMemory::unpin(std::uint64_t number) {
 void SnapshotMemory::forget(const std::string& job) {
   const std::lock_guard lock(mutex_);
   std::erase_if(slots_, [&](const auto& entry) { return entry.first.first == job; });
-  sealed_.notify_all();
+  changed_.notify_all();
 }
 
 std::uint64_t SnapshotMemory::bytes() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -39,14 +40,14 @@ class Region {
   std::span<std::byte> bytes_;
 };
 
-// The newest states of the ranks of some jobs, in memory: of each rank at most three images. One is
-// the newest complete one, one may be filled, and a third is there while the disk is behind. So the
-// memory is at most three times the state, twice where the disk keeps up.
+// The newest states of the ranks of some jobs, in memory: of each rank at most four images. One is
+// the newest, one is being filled, and there is one more while the disk, and one while a peer, is
+// behind. So the memory is at most four times the state, twice where both keep up.
 //
 // Thread-safe. Images are numbered; a number names one filling of one slot and is never used again.
 class SnapshotMemory {
  public:
-  static constexpr std::size_t kSlots = 3;
+  static constexpr std::size_t kSlots = 4;
 
   struct Slot {
     // A filled one counts as complete; it is sealed when it is first wanted, or before.
@@ -71,6 +72,9 @@ class SnapshotMemory {
   // Makes room for the next image of the rank, so that its save need not wait for that.
   void make_ready(const std::string& job, std::uint32_t rank, std::uint64_t bytes);
 
+  [[nodiscard]] bool has(const std::string& job, const ShardId& id);
+  // Until it has, or the time is over.
+  void wait_published(const std::string& job, const ShardId& id, std::chrono::milliseconds time);
   [[nodiscard]] std::vector<Slot> list(const std::string& job) const;
   // One of them, sealed and pinned. kNotFound.
   Result<Slot> pin(const std::string& job, const ShardId& id, unsigned threads);
@@ -87,7 +91,7 @@ class SnapshotMemory {
   Slot* find(const std::string& job, const ShardId& id);
 
   mutable std::mutex mutex_;
-  std::condition_variable sealed_;
+  std::condition_variable changed_;
   std::map<Key, std::vector<Slot>> slots_;
   std::uint64_t last_number_ = 0;
 };

@@ -52,6 +52,16 @@ class Snapshots {
   virtual void close(std::uint64_t number) = 0;
   // persist() of a published image, with its waits.
   virtual Result<void> persist(const PersistCall& call) = 0;
+  // False: the memory is gone, and every call fails from here on.
+  [[nodiscard]] virtual bool is_alive() const { return true; }
+  // Where the snapshot servers of other nodes reach this one's; empty: they do not.
+  [[nodiscard]] virtual Result<std::string> address() { return std::string(); }
+  // Brings an image from another node's memory into this one's. kNotFound: there is none.
+  virtual Result<void> fetch(const std::string&, const ShardId&) {
+    return Error{Errc::kNotFound, "there is no snapshot server"};
+  }
+  // The same behind training, once that node has it: a replica. Of each rank the newest counts.
+  virtual void mirror(const std::string&, const ShardId&) {}
   // persist() of steps up to this one of this attempt, or of older ones, stops waiting for others.
   virtual void cancel(std::uint64_t attempt, std::uint64_t step) = 0;
 };

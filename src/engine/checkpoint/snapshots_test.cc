@@ -89,11 +89,16 @@ TEST_F(SnapshotsTest, TheNewestIsNeverFilledAndMemoryIsBounded) {
   for (std::uint64_t step = 21; step <= 30; ++step) ASSERT_TRUE(save(snapshots, at(step)).ok());
   EXPECT_EQ(memory.bytes(), 3u << 20);
   EXPECT_EQ(steps(snapshots), (std::vector<std::uint64_t>{20, 29, 30}));
+  // A peer another one: a fourth, and never a fifth.
   const auto other = snapshots.open(at(29));
   ASSERT_TRUE(other.ok());
+  for (std::uint64_t step = 31; step <= 40; ++step) ASSERT_TRUE(save(snapshots, at(step)).ok());
+  EXPECT_EQ(memory.bytes(), 4u << 20);
+  EXPECT_EQ(steps(snapshots), (std::vector<std::uint64_t>{20, 29, 39, 40}));
+  ASSERT_TRUE(snapshots.open(at(39)).ok());
   EXPECT_EQ(snapshots.take(0, 5000).error().code, Errc::kUnavailable);
   snapshots.close(pinned->number);
-  EXPECT_TRUE(save(snapshots, at(31)).ok());
+  EXPECT_TRUE(save(snapshots, at(41)).ok());
   memory.forget("j1");
   EXPECT_EQ(memory.bytes(), 0u);
 }
