@@ -39,7 +39,7 @@ constexpr std::uint16_t kRendezvousLast = 31999;
 // callbacks, which only post.
 class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
  public:
-  Agent(AgentConfig config, NodeId node, std::string python_folder);
+  Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIdentity identity);
   int run(LinkClient::Options link);
 
   // LinkClient::Listener
@@ -99,7 +99,7 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
   std::unique_ptr<LinkClient> link_;
 };
 
-Agent::Agent(AgentConfig config, NodeId node, std::string python_folder)
+Agent::Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIdentity identity)
     : config_(std::move(config)),
       node_(node),
       launcher_(context_,
@@ -107,6 +107,7 @@ Agent::Agent(AgentConfig config, NodeId node, std::string python_folder)
                  .folder = config_.folder,
                  .python_folder = std::move(python_folder),
                  .cluster = config_.cluster,
+                 .identity = std::move(identity),
                  .environment = own_environment()},
                 *this),
       logs_([this](const agent_message::LogChunk& chunk) { return link_->send(chunk); }),
@@ -292,7 +293,8 @@ Result<int> run_agent(const AgentConfig& given) {
   HF_TRY(const std::string token, read_file(config.folder + "/join.token", 4096));
   HF_TRY(const std::string python, unpack_python(config.folder));
   HF_TRY(const JoinResult joined, join(config.server, ca, token));
-  Agent agent(config, joined.node, python);
+  Agent agent(config, joined.node, python,
+              {.address = config.address, .ca_pem = ca, .credentials = joined.credentials});
   return agent.run({.server = config.server,
                     .ca_pem = ca,
                     .credentials = joined.credentials,

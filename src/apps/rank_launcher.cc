@@ -65,7 +65,7 @@ RankLauncher::RankLauncher(asio::io_context& context, Options options, Listener&
       options_(std::move(options)),
       listener_(listener),
       snapshots_(options_.folder + "/snapshots.sock", options_.folder + "/snapshots.log",
-                 options_.environment) {
+                 options_.identity, options_.environment) {
   Result<NodeCgroup> cgroup = NodeCgroup::open(options_.cluster, to_string(options_.node));
   if (cgroup.ok())
     cgroup_ = std::move(cgroup).value();

@@ -40,6 +40,7 @@ class RankLauncher {
     std::string folder;  // FOLDER/jobs/j1/a2/rank-0.{log,page,error,stacks}
     std::string python_folder;
     std::string cluster;
+    PeerIdentity identity;  // for the node's snapshot server
     std::map<std::string, std::string> environment;
   };
   struct Listener {

@@ -1,18 +1,31 @@
 #include "apps/snapshot_process.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <spdlog/spdlog.h>
 
 #include "engine/checkpoint/snapshot_link.h"
 #include "io/clock.h"
+#include "io/files.h"
 #include "io/process.h"
 
 namespace holdfast {
 namespace {
 
-constexpr int kTheirFd = 3;
+constexpr int kListenerFd = 3, kIdentityFd = 4;
 constexpr std::int64_t kShortLifeNs = 1'000'000'000;
+
+// Its content, to be read by a child: a key belongs on no command line and in no environment.
+Result<UniqueFd> readable(const std::string& text) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return os_error("cannot make", "a pipe", errno);
+  UniqueFd read(ends[0]);
+  const UniqueFd write(ends[1]);
+  HF_TRY_VOID(write_all(write, "a pipe", text));  // a few KiB: they fit
+  return read;
+}
 
 }  // namespace
 
@@ -23,18 +36,24 @@ void SnapshotProcess::ensure() {
     if (!listener.ok()) return spdlog::warn("no snapshot server: {}", listener.error().text());
     listener_ = UniqueFd(*listener);
   }
-  const Result<pid_t> pid =
-      spawn({.argv = {"/proc/self/exe", "checkpoint", "serve", "--fd", std::to_string(kTheirFd)},
-             .environment = environment_,
-             .log_file = log_file_,
-             .fds = {{listener_.get(), kTheirFd}},
-             .death_signal = SIGKILL});
+  const Result<pid_t> pid = start();
   started_ns_ = monotonic_ns();
-  if (pid.ok())
+  if (pid.ok()) {
     pid_ = *pid;
-  else
+  } else {
     spdlog::warn("no snapshot server: {}", pid.error().text());
-  if (!pid.ok()) listener_.reset();  // ranks are refused, and do not wait
+    listener_.reset();  // ranks are refused, and do not wait
+  }
+}
+
+Result<pid_t> SnapshotProcess::start() const {
+  HF_TRY(const UniqueFd identity, readable(write_peer_identity(identity_)));
+  return spawn({.argv = {"/proc/self/exe", "checkpoint", "serve", "--fd",
+                         std::to_string(kListenerFd), "--identity-fd", std::to_string(kIdentityFd)},
+                .environment = environment_,
+                .log_file = log_file_,
+                .fds = {{listener_.get(), kListenerFd}, {identity.get(), kIdentityFd}},
+                .death_signal = SIGKILL});
 }
 
 void SnapshotProcess::ended(pid_t pid) {

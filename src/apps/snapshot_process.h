@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "apps/peer_tls.h"
 #include "io/unique_fd.h"
 #include "model/link.h"
 
@@ -17,10 +18,11 @@ namespace holdfast {
 class SnapshotProcess {
  public:
   // `socket` is where ranks reach it.
-  SnapshotProcess(std::string socket, std::string log_file,
+  SnapshotProcess(std::string socket, std::string log_file, PeerIdentity identity,
                   std::map<std::string, std::string> environment)
       : socket_(std::move(socket)),
         log_file_(std::move(log_file)),
+        identity_(std::move(identity)),
         environment_(std::move(environment)) {}
 
   // Starts it if it does not run. Without it ranks use memory of their own.
@@ -34,8 +36,11 @@ class SnapshotProcess {
   [[nodiscard]] pid_t pid() const { return pid_; }
 
  private:
+  [[nodiscard]] Result<pid_t> start() const;
+
   const std::string socket_;
   const std::string log_file_;
+  const PeerIdentity identity_;
   const std::map<std::string, std::string> environment_;
   UniqueFd listener_;
   pid_t pid_ = 0;

@@ -49,6 +49,21 @@ class Ranks(ClusterTest):
             self.assertGreater(c.incidents_of("goes-on")[0]["restored_step"], step)
             self.assertTrue(weights)
 
+    def test_a_lost_node_costs_one_save_where_nothing_is_on_the_disk(self):
+        with Cluster(3, 1) as c:
+            weights = self.calm(c, 3)
+            for number in (0, 1, 2):
+                name = "lost-%d" % number
+                c.submit(name, "--steps", STEPS, "--every", 1, "--no-disk-from", 5, nodes=3)
+                job = c.wait_step(name, 20)
+                c.cli("chaos", "node-kill", job["attempt"]["nodes"][number])
+                c.wait_job(name, "succeeded")
+                self.assertEqual(c.weights(name), weights)
+                incident = c.incidents_of(name)[0]
+                self.assertGreaterEqual(incident["restored_step"], 19, incident)
+                self.assertLessEqual(incident["steps_lost"], 2, incident)
+                wait_for(lambda: [n["state"] for n in c.nodes().values()].count("healthy") == 4, "a spare")
+
     def test_memory_goes_with_the_job_and_with_the_cluster(self):
         with Cluster(1, 0) as c:
             c.submit("a", "--steps", 20, nodes=1)

@@ -82,6 +82,18 @@ def die_in(phase):
         dying(_engine.Engine, "persist", before=lambda *_: threading.Event().wait())
 
 
+def no_disk(step):
+    """From this step on nothing gets to the disk."""
+    from holdfast import _engine
+    real = _engine.Engine.persist
+
+    def persist(engine, at, *arguments):
+        if at >= step:
+            threading.Event().wait()
+        real(engine, at, *arguments)
+    _engine.Engine.persist = persist
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=60)
@@ -91,10 +103,13 @@ def main():
     parser.add_argument("--fault", default="", help="how")
     parser.add_argument("--fault-rank", type=int, default=1)
     parser.add_argument("--fault-step", type=int, default=8)
+    parser.add_argument("--no-disk-from", type=int, help="step; first attempt only")
     parser.add_argument("--die", default="", help="phase of the save of --fault-step, first attempt only")
     parser.add_argument("--fault-once", action="store_true", help="only in the first attempt")
     args = parser.parse_args()
 
+    if args.no_disk_from is not None and os.environ["HOLDFAST_ATTEMPT"] == "1":
+        no_disk(args.no_disk_from)
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     torch.manual_seed(7)

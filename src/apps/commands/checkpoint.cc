@@ -1,9 +1,11 @@
 // `holdfast checkpoint`: looks at a folder of checkpoints, on a disk or in S3, without a cluster
 
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -11,11 +13,13 @@
 
 #include "apps/commands/checkpoint_files.h"
 #include "apps/commands/commands.h"
+#include "apps/peer_tls.h"
 #include "apps/s3_folder.h"
 #include "apps/terminal.h"
 #include "engine/checkpoint/shard_reader.h"
 #include "engine/checkpoint/snapshot_link.h"
 #include "engine/checkpoint/store.h"
+#include "io/files.h"
 
 namespace holdfast {
 namespace {
@@ -150,20 +154,35 @@ Result<int> prune(const CheckpointOptions& options) {
   return kExitOk;
 }
 
-Result<int> serve(int listener) {
+// A node without an identity has memory for its own ranks alone.
+Result<int> serve(int listener, int identity_fd) {
+  std::unique_ptr<PeerTls> peers;
   engine::SnapshotServer server(
       listener, [](const std::string& where) { return open_checkpoint_folder(where); });
+  if (identity_fd >= 0) {
+    const UniqueFd fd(identity_fd);
+    HF_TRY(const std::string text, read_all(fd, "identity-fd", 1 << 20));
+    HF_TRY(const PeerIdentity identity, read_peer_identity(text));
+    HF_TRY(peers, PeerTls::make(identity));
+    HF_TRY(const std::string address, peers->listen());
+    server.join_peers(address, *peers);
+    std::thread([&] {
+      peers->accept([&](engine::PeerStream& stream) { server.serve_peer(stream); });
+    }).detach();
+  }
   server.run();
-  return kExitOk;
+  std::_Exit(kExitOk);  // the threads of peers go with the process
 }
 
 void add_serve(CLI::App& group) {
   CLI::App* command =
       group.add_subcommand("serve", "The node's memory of snapshots (agents start it)");
   auto listener = std::make_shared<int>(-1);
+  auto identity = std::make_shared<int>(-1);
   command->add_option("--fd", *listener)->required()->group("");
+  command->add_option("--identity-fd", *identity)->group("");
   command->group("");
-  command->callback([listener] { finish([&] { return serve(*listener); }); });
+  command->callback([listener, identity] { finish([&] { return serve(*listener, *identity); }); });
 }
 
 template <class Run>
