@@ -372,6 +372,8 @@ def _generators():
 
 def _set_generators(states):
     import torch
+    if not states:
+        return  # of a checkpoint that was imported
     random.setstate(states["python"])
     torch.set_rng_state(states["torch"])
     if "numpy" in states:
