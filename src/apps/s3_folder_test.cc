@@ -7,6 +7,7 @@
 #include "engine/checkpoint/image_test.h"
 #include "engine/checkpoint/persist.h"
 #include "engine/checkpoint/posix_folder.h"
+#include "engine/checkpoint/snapshot_memory.h"
 #include "engine/checkpoint/store.h"
 #include "io/s3_store_test.h"
 #include "io/scratch_folder_test.h"
@@ -47,10 +48,14 @@ class S3FolderTest : public ScratchFolder {
   static Result<void> commit(engine::Folder& folder, std::uint64_t attempt, std::uint64_t step) {
     Result<void> done;
     for (std::uint32_t rank = 2; rank-- > 0;) {
-      TestImage image({attempt, step, rank, 2}, kTensorBytes);
+      const TestImage image({attempt, step, rank, 2}, kTensorBytes);
+      const auto memory = engine::Region::make(image.bytes.size());  // aligned, as a disk wants it
+      if (!memory.ok()) return memory.error();
+      const auto bytes = (*memory)->bytes().first(image.bytes.size());
+      std::memcpy(bytes.data(), image.bytes.data(), bytes.size());
       const PersistRequest request{
           .job = "job", .id = {attempt, step, rank, 2}, .keep = 2, .threads = 2};
-      done = engine::persist(folder, request, image.image(), image.checksum, {});
+      done = engine::persist(folder, request, bytes, image.checksum, {});
     }
     return done;
   }
@@ -143,7 +148,8 @@ TEST_F(S3FolderTest, AStoreThatIsGoneIsNotAnEmptyOne) {
 
 TEST_F(S3FolderTest, CommitsAreCopiedUpAndDown) {
   const auto disk = engine::posix_folder(folder() + "/ckpt");
-  ASSERT_TRUE(commit(*disk, 1, 10).ok());
+  const auto done = commit(*disk, 1, 10);
+  ASSERT_TRUE(done.ok()) << done.error().text();
   const auto up = engine::copy_commit(*disk, *open(), "job", {1, 10}, 2);
   ASSERT_TRUE(up.ok()) << up.error().text();
   expect_restores(*open(), {1, 10});

@@ -6,7 +6,12 @@
 
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 
+#include "io/certificates.h"
+#include "io/clock.h"
+#include "io/files.h"
+#include "io/http_server.h"
 #include "io/s3_store_test.h"
 
 namespace holdfast {
@@ -270,6 +275,46 @@ TEST_F(S3BucketTest, OldUploadsAreAborted) {
   EXPECT_EQ(store_.pending_uploads(), 1u);
   // Somebody else ended it: the part is refused.
   EXPECT_EQ((*left)->put(1, bytes_of("y")).error().code, Errc::kStoreUnavailable);
+}
+
+// A server of a CA that the system does not know.
+TEST(S3Tls, TheServersCertificateIsChecked) {
+  std::string folder = testing::TempDir() + "holdfast_XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  auto ca = ClusterCa::create(folder, "cluster", wall_now());
+  ASSERT_TRUE(ca.ok()) << ca.error().text();
+  const auto issued = ca->issue("server", Role::kServer, {}, minutes(10), wall_now());
+  ASSERT_TRUE(issued.ok()) << issued.error().text();
+  const TlsFiles tls{folder + "/ca.crt", folder + "/server.crt", folder + "/server.key"};
+  ASSERT_TRUE(write_file_atomic(tls.certificate, issued->certificate_pem, 0600).ok());
+  ASSERT_TRUE(write_file_atomic(tls.key, issued->key_pem, 0600).ok());
+  const auto server = HttpServer::start({"127.0.0.1", 0, tls}, [](const HttpRequest&) {
+    return HttpResponse{404, ""};
+  });
+  ASSERT_TRUE(server.ok()) << server.error().text();
+  const auto head_with = [&](const std::string& bundle, Duration patience) {
+    S3Options options;
+    options.patience = milliseconds(200);
+    const auto bucket =
+        S3Bucket::open("bucket",
+                       {[&](const std::string& name) -> std::optional<std::string> {
+                          if (name == "AWS_ENDPOINT_URL")
+                            return "https://127.0.0.1:" + std::to_string((*server)->port());
+                          if (name == "AWS_ACCESS_KEY_ID" || name == "AWS_SECRET_ACCESS_KEY")
+                            return "x";
+                          if (name == "AWS_CA_BUNDLE") return bundle;
+                          return std::nullopt;
+                        },
+                        [](const std::string&) { return std::optional<std::string>(); }},
+                       options);
+    return (*bucket)->head("k").error();
+  };
+  const Error stranger = head_with("");
+  EXPECT_EQ(stranger.code, Errc::kStoreRefused);
+  EXPECT_THAT(stranger.detail, HasSubstr("AWS_CA_BUNDLE"));
+  // It is trusted now, and it is the server that does not want us: we show no certificate.
+  EXPECT_THAT(head_with(tls.ca).detail, Not(HasSubstr("cannot trust")));
+  std::filesystem::remove_all(folder);
 }
 
 TEST(S3Parts, NeverMoreThanTheStoreTakes) {

@@ -68,6 +68,7 @@ use = egg:swift#bulk
 [filter:s3api]
 use = egg:swift#s3api
 location = us-east-1
+storage_domain = localhost
 s3_acl = false
 [filter:tempauth]
 use = egg:swift#tempauth

@@ -93,6 +93,17 @@ class Client(unittest.TestCase):
             AWS_SHARED_CREDENTIALS_FILE=credentials)
 
 
+    def test_the_bucket_in_the_name_of_the_host(self):
+        config = os.path.join(self.folder, "config")
+        with open(config, "w") as file:
+            file.write("[default]\ns3 =\n  addressing_style = virtual\n")
+        path, back = self.file("sent", 17 << 20), os.path.join(self.folder, "got")
+        virtual = {"AWS_CONFIG_FILE": config, "AWS_ENDPOINT_URL": SERVER.endpoint.replace("127.0.0.1", "localhost")}
+        run(TRANSFER, "put", path, "s3://bucket/virtual/x", **virtual)
+        run(TRANSFER, "get", "s3://bucket/virtual/x", back, **virtual)
+        self.assertTrue(filecmp.cmp(path, back, shallow=False))
+
+
 class Tier(ClusterTest):
     def test_a_job_lives_on_its_bucket(self):
         with Cluster(2, 0) as c:
