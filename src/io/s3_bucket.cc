@@ -144,7 +144,7 @@ Result<void> S3Bucket::put_whole(const std::string& key, std::span<const std::by
 }
 
 Result<void> S3Bucket::put_new(const std::string& key, std::span<const std::byte> bytes) {
-  // Older stores do not know If-None-Match and would replace it: most cases are found by looking.
+  // Some stores do not know If-None-Match: there, looking before has to do.
   HF_TRY(const std::optional<S3Head> there, head(key));
   int status = 412;
   if (!there) {
@@ -153,6 +153,7 @@ Result<void> S3Bucket::put_new(const std::string& key, std::span<const std::byte
     HF_TRY(const S3Answer answer, transfer_.send(call, S3Deadline(options_.patience)));
     status = answer.status;
   }
+  if (status == 501) return put_whole(key, bytes);
   if (status == 412)
     return Error{Errc::kNameExists, name(key) + " is there already; it is never replaced"};
   return status == 404 ? not_found(name(key)) : Result<void>();

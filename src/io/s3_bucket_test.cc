@@ -118,6 +118,15 @@ TEST_F(S3BucketTest, WhatIsThereIsNotReplacedByPutNew) {
   ASSERT_TRUE(bucket_->put_new("k", bytes_of("first")).ok());
   EXPECT_EQ(bucket_->put_new("k", bytes_of("second")).error().code, Errc::kNameExists);
   EXPECT_EQ(store_.object("k"), "first");
+  // A store that does not know the condition.
+  store_.misbehave("PUT", "old", Misbehaviour::k501, 1);
+  const auto put = bucket_->put_new("old", bytes_of("first"));
+  ASSERT_TRUE(put.ok()) << put.error().text();
+  EXPECT_EQ(bucket_->put_new("old", bytes_of("second")).error().code, Errc::kNameExists);
+  EXPECT_EQ(store_.object("old"), "first");
+  EXPECT_EQ(store_.misbehaved(), 1u);
+  store_.misbehave("PUT", "", Misbehaviour::k501, 1);
+  EXPECT_EQ(bucket_->put("k", bytes_of("x")).error().code, Errc::kStoreRefused);
 }
 
 TEST_F(S3BucketTest, ListsAllPages) {

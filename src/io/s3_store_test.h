@@ -30,6 +30,7 @@ enum class Misbehaviour {
   k503,
   k429,
   k403,
+  k501,
   kCutOff,          // the connection ends before an answer
   kDoneThenCutOff,  // what was asked is done, and then the same
   kHalf,            // half of the body, and then the same
@@ -261,6 +262,7 @@ class S3StoreForTest {
     if (how == Misbehaviour::k500) return send(fd, request, error(500, "InternalError"));
     if (how == Misbehaviour::k503) return send(fd, request, error(503, "SlowDown"));
     if (how == Misbehaviour::k429) return send(fd, request, {429, "slower, please", {}});
+    if (how == Misbehaviour::k501) return send(fd, request, error(501, "NotImplemented"));
     if (how == Misbehaviour::k403) return send(fd, request, error(403, "AccessDenied"));
     if (how == Misbehaviour::kFlipsABit && !request.body.empty()) request.body[0] ^= 1;
     Answer made = make_answer(request);

@@ -378,7 +378,10 @@ Result<S3Answer> S3Transfer::send(const S3Call& call, const S3Deadline& deadline
       S3Answer& answer = *outcome->answer;
       problem = Impl::answer_problem(call, answer, received);
       if (problem.empty()) {
-        if (is_success(answer.status) || answer.status == 404 || answer.status == 412)
+        const bool is_unknown_condition =
+            answer.status == 501 && call.headers.contains("if-none-match");
+        if (is_success(answer.status) || answer.status == 404 || answer.status == 412 ||
+            is_unknown_condition)
           return std::move(answer);
         if (!says_expired(answer) || renewed || !impl_->has_new_credentials(with))
           return impl_->refusal(call, answer, with, name(call.key));

@@ -74,9 +74,9 @@ class S3Transfer {
   S3Transfer(const S3Transfer&) = delete;
   S3Transfer& operator=(const S3Transfer&) = delete;
 
-  // An answer of 2xx, 404 or 412. kStoreUnavailable: none of those within `deadline` (500, 503,
-  // 429, cut off, too slow, the wrong length or content). kStoreRefused: any other, among them 403
-  // and expired credentials, which are read anew once.
+  // An answer of 2xx, 404 or 412, or of 501 to an If-None-Match. kStoreUnavailable: none of those
+  // within `deadline` (500, 503, 429, cut off, too slow, the wrong length or content).
+  // kStoreRefused: any other, among them 403 and expired credentials, which are read anew once.
   [[nodiscard]] Result<S3Answer> send(const S3Call& call, const S3Deadline& deadline);
 
   // "s3://bucket/key"

@@ -111,7 +111,7 @@ class Tier(ClusterTest):
             c.wait_job("calm", "succeeded")
             url = "s3://bucket/jobs/far"
             c.submit("far", "--steps", 60, "--every", 10, "--pause", 0.1, nodes=2, checkpoint_folder=url)
-            job = wait_for(lambda: (lambda j: j if j["committed_step"] >= 10 else None)(c.job("far")), "a commit")
+            job = wait_for(lambda: (lambda j: j if (j["committed_step"] or 0) >= 10 else None)(c.job("far")), "a commit")
             # Nothing of it is left in the nodes' memory.
             for pid in c.roles()["snapshots"]:
                 os.kill(pid, signal.SIGKILL)
