@@ -111,14 +111,15 @@ class Tier(ClusterTest):
             c.wait_job("calm", "succeeded")
             url = "s3://bucket/jobs/far"
             c.submit("far", "--steps", 60, "--every", 10, "--pause", 0.1, nodes=2, checkpoint_folder=url)
-            job = wait_for(lambda: (lambda j: j if (j["committed_step"] or 0) >= 10 else None)(c.job("far")), "a commit")
+            wait_for(lambda: (c.job("far")["committed_step"] or 0) >= 10, "a commit")
+            committed = c.job("far")["committed_step"]
             # Nothing of it is left in the nodes' memory.
             for pid in c.roles()["snapshots"]:
                 os.kill(pid, signal.SIGKILL)
             c.cli("chaos", "rank-kill", "far", "--rank", "1")
             done = c.wait_job("far", "succeeded", 180)
             self.assertEqual(done["attempt"]["number"], "a2")
-            self.assertGreaterEqual(c.incidents_of("far")[0]["restored_step"], job["committed_step"])
+            self.assertGreaterEqual(c.incidents_of("far")[0]["restored_step"], committed)
             self.assertEqual(c.weights("far"), c.weights("calm"))
             rows = json.loads(run(HOLDFAST, "checkpoint", "verify", url, "--json"))["commits"]
             self.assertEqual(rows[0]["step"], 60)
