@@ -59,7 +59,8 @@ class SpecReader : private FieldReader {
           [this](auto& value, auto& path) {
             read_fields(value, path,
                         {{"stall_s", seconds_into(spec_.hang.stall_min)},
-                         {"stall_factor", count_into(spec_.hang.stall_factor)}});
+                         {"stall_factor", count_into(spec_.hang.stall_factor)},
+                         {"first_step_s", seconds_into(spec_.hang.first_step_max)}});
           }},
          {"memory_limit", bytes_into(spec_.memory_limit_bytes)},
          {"request_token", text_into(spec_.request_token)}});
@@ -253,6 +254,9 @@ Result<void> check_job_spec(const JobSpec& spec) {
   if (spec.hang.stall_min < milliseconds(100) || spec.hang.stall_min > seconds(7 * 86'400))
     return invalid("hang.stall_s", "not allowed; give 0.1 to 604800 seconds");
   HF_TRY_VOID(check_range("hang.stall_factor", spec.hang.stall_factor, 1, 1'000'000));
+  if (spec.hang.first_step_max != Duration{} &&
+      (spec.hang.first_step_max < seconds(1) || spec.hang.first_step_max > seconds(7 * 86'400)))
+    return invalid("hang.first_step_s", "not allowed; give 1 to 604800 seconds, or 0 for none");
   if (spec.memory_limit_bytes != 0 && spec.memory_limit_bytes < kMemoryLimitMin)
     return invalid("memory_limit", std::to_string(spec.memory_limit_bytes) +
                                        " bytes are not allowed; give at least 16MiB");
@@ -285,7 +289,8 @@ std::string render_job_body(const JobSpec& spec) {
       {"retry", {{"attempts_without_progress_max", spec.retry.attempts_without_progress_max}}},
       {"hang",
        {{"stall_s", static_cast<double>(spec.hang.stall_min.ms()) / 1000},
-        {"stall_factor", spec.hang.stall_factor}}},
+        {"stall_factor", spec.hang.stall_factor},
+        {"first_step_s", static_cast<double>(spec.hang.first_step_max.ms()) / 1000}}},
       {"memory_limit", spec.memory_limit_bytes},
       {"request_token", spec.request_token}};
   if (!spec.checkpoint.folder.empty()) body["checkpoint"]["folder"] = spec.checkpoint.folder;

@@ -12,7 +12,7 @@
 //   working_folder: .                # relative to the file's folder, which is also the default
 //   checkpoint: {folder: checkpoints, interval_steps: 50, keep: 3}  # folder as above
 //   retry: {attempts_without_progress_max: 3}
-//   hang: {stall_s: 30, stall_factor: 10}
+//   hang: {stall_s: 30, stall_factor: 10, first_step_s: 900}   # the last: none if left out
 //   memory_limit: 2GiB               # per rank; KiB, MiB, GiB, TiB or bytes
 //   request_token: 5f1c              # the same token again is the same job, not a second one
 //

@@ -24,7 +24,7 @@ checkpoint:
   interval_steps: 50
   keep: 5
 retry: {attempts_without_progress_max: 2}
-hang: {stall_s: 2.5, stall_factor: 4}
+hang: {stall_s: 2.5, stall_factor: 4, first_step_s: 90}
 memory_limit: 2GiB
 request_token: 5f1c
 )";
@@ -44,7 +44,7 @@ TEST(JobFile, EveryKeyArrives) {
   expected.working_folder = "/srv/ada/gpt";
   expected.checkpoint = {"/scratch/ckpt", 50, 5};
   expected.retry.attempts_without_progress_max = 2;
-  expected.hang = {milliseconds(2500), 4};
+  expected.hang = {milliseconds(2500), 4, seconds(90)};
   expected.memory_limit_bytes = 2ull << 30;
   expected.request_token = "5f1c";
   EXPECT_EQ(*spec, expected);
@@ -129,6 +129,9 @@ TEST(JobFile, ErrorsNamePlaceFieldValueAndRemedy) {
        "HF1001: job.yaml:1: hang.stall_s: 'soon' is not allowed; give a number of seconds"},
       {"hang: {stall_s: nan}",
        "HF1001: job.yaml:1: hang.stall_s: 'nan' is not allowed; give a number of seconds"},
+      {"hang: {first_step_s: 0.5}",
+       "HF1001: job.yaml:1: hang.first_step_s: not allowed; give 1 to 604800 seconds, or 0 for "
+       "none"},
       {"hang: {stall_s: 0}",
        "HF1001: job.yaml:1: hang.stall_s: not allowed; give 0.1 to 604800 seconds"},
       {"memory_limit: 2GB",

@@ -17,7 +17,8 @@ HF_FIELDS(LogChunk, job, attempt, rank, offset, bytes)
 
 namespace holdfast::server_message {
 HF_FIELDS(Welcome, heartbeat_interval)
-HF_FIELDS(StartRanks, job, attempt, spec, group_rank, nodes, master_address, master_port)
+HF_FIELDS(StartRanks, job, attempt, spec, group_rank, nodes, master_address, master_port,
+          replica_to, restore_from)
 HF_FIELDS(StopRanks, job, attempt, grace)
 HF_FIELDS(CollectStacks, job, attempt)
 HF_FIELDS(WarmUp, job, spec)

@@ -20,10 +20,10 @@
 
 namespace holdfast {
 
-enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet, kFirstStep };
+enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet };
 template <>
 inline constexpr auto kWords<TimerKind> =
-    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet", "first_step"});
+    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet"});
 
 // A timer belongs to one attempt of one job, so a late one is recognised as stale.
 struct TimerId {

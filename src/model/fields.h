@@ -60,29 +60,31 @@ HF_FIELDS(RankProgress, rank, step, steps_this_attempt, loss, tokens, median_ste
 HF_FIELDS(RankExit, rank, code, signal, asked, error_type, error_message, traceback, log_tail,
           memory_peak_bytes, memory_limit_bytes, out_of_memory, progress)
 HF_FIELDS(AttemptReport, job, attempt, drained, running, exited)
-HF_FIELDS(agent_message::Hello, node, address, rendezvous_port, pid, cpus, memory_bytes, attempts)
+HF_FIELDS(agent_message::Hello, node, address, rendezvous_port, pid, cpus, memory_bytes,
+          snapshot_address, attempts)
 HF_FIELDS(agent_message::RanksStarted, job, attempt, pids)
 HF_FIELDS(agent_message::StacksCollected, job, attempt, rank, answered, process_state, text)
 
 HF_FIELDS(CheckpointSpec, folder, interval_steps, keep)
 HF_FIELDS(RetryPolicy, attempts_without_progress_max)
-HF_FIELDS(HangPolicy, stall_min, stall_factor)
+HF_FIELDS(HangPolicy, stall_min, stall_factor, first_step_max)
 HF_FIELDS(JobSpec, name, owner, team, nodes_min, nodes_max, ranks_per_node, command, environment,
           working_folder, checkpoint, retry, hang, memory_limit_bytes, request_token)
-HF_FIELDS(AttemptRecord, number, started, nodes, ranks_per_node, not_started, not_drained, exits,
-          nodes_lost, node_faults, planned, collecting_stacks, stacks, stalled, made_step, step,
-          restored_step)
+HF_FIELDS(AttemptRecord, number, started, nodes, replicas, ranks_per_node, not_started,
+          not_drained, exits, nodes_lost, node_faults, planned, collecting_stacks, stacks,
+          stalled, made_step, step, restored_step)
+HF_FIELDS(SnapshotHolders, nodes, replicas)
 HF_FIELDS(Suspicion, node, rank, at)
-HF_FIELDS(JobRecord, id, spec, state, reason, submitted, ended, not_before, attempt, step_reached,
-          committed_step, attempts_without_progress, out_of_memory_without_progress, suspicions,
-          checkpoint_failures, checkpoints_fail, incident, last_verdict, exit_code)
+HF_FIELDS(JobRecord, id, spec, state, reason, submitted, ended, not_before, snapshots, attempt,
+          step_reached, committed_step, attempts_without_progress, out_of_memory_without_progress,
+          suspicions, checkpoint_failures, checkpoints_fail, incident, last_verdict, exit_code)
 
 HF_FIELDS(StoryLine, at, text)
 HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_attempt,
           step_reached, restored_step, steps_lost, story)
 
 HF_FIELDS(NodeRecord, id, state, place, reason, silent, since, address, rendezvous_port, pid,
-          cpus, memory_bytes, job)
+          cpus, memory_bytes, snapshot_address, job)
 HF_FIELDS(ClusterSpec, name, nodes, spares, machines_max, breaker_percent, breaker_window,
           heartbeat_interval, silence_max)
 HF_FIELDS(Breaker::Mark, node, at)

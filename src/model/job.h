@@ -36,7 +36,8 @@ inline constexpr auto kWords<JobState> = std::to_array<std::string_view>(
 struct AttemptRecord {
   Attempt number;
   Instant started;
-  std::vector<NodeId> nodes;  // by group rank
+  std::vector<NodeId> nodes;     // by group rank
+  std::vector<NodeId> replicas;  // by group rank: who keeps the second copy of its snapshots
   std::uint32_t ranks_per_node = 1;
   std::set<NodeId> not_started;       // have not said RanksStarted
   std::set<NodeId> not_drained;       // may have a live rank of it
@@ -50,6 +51,13 @@ struct AttemptRecord {
   bool made_step = false;
   std::uint64_t step = 0;  // furthest
   std::optional<std::uint64_t> restored_step;
+};
+
+// Who had the snapshots of a job's ranks in memory, by group rank: those of the last attempt that
+// made a step.
+struct SnapshotHolders {
+  std::vector<NodeId> nodes;
+  std::vector<NodeId> replicas;
 };
 
 // A node that an attempt's end points to without proof.
@@ -67,8 +75,9 @@ struct JobRecord {
   Instant submitted;
   std::optional<Instant> ended;
   std::optional<Instant> not_before;  // queued: do not start earlier (back-off)
-  AttemptRecord attempt;              // the current or the last one; number 0 before the first
-  std::uint64_t step_reached = 0;     // furthest in any attempt
+  SnapshotHolders snapshots;
+  AttemptRecord attempt;           // the current or the last one; number 0 before the first
+  std::uint64_t step_reached = 0;  // furthest in any attempt
   std::optional<std::uint64_t> committed_step;
   std::uint32_t attempts_without_progress = 0;  // in a row, infrastructure left out
   std::uint32_t out_of_memory_without_progress = 0;

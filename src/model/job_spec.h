@@ -28,10 +28,13 @@ struct RetryPolicy {
 
 // A rank that makes no step for max(stall_min, stall_factor x its own median step) hangs. A script
 // with long phases between steps (evaluation) calls holdfast.progress() in them or raises
-// stall_min.
+// stall_min. Before the first step of an attempt only a job that has made steps before can be held
+// to hang, by how long its starts took; with first_step_max, which says that the program makes
+// steps, every attempt.
 struct HangPolicy {
   Duration stall_min = seconds(30);
   std::uint32_t stall_factor = 10;
+  Duration first_step_max;  // zero: not given
 
   friend bool operator==(const HangPolicy&, const HangPolicy&) = default;
 };

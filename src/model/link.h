@@ -59,6 +59,8 @@ struct Hello {
   std::int32_t pid = 0;
   std::uint32_t cpus = 0;
   std::uint64_t memory_bytes = 0;
+  // "host:port" where it takes snapshots of other nodes' ranks and gives them out; empty: nowhere.
+  std::string snapshot_address;
   std::vector<AttemptReport> attempts;
 };
 struct Heartbeat {
@@ -128,6 +130,10 @@ struct StartRanks {
   std::uint32_t nodes = 0;
   std::string master_address;
   std::uint16_t master_port = 0;
+  // Where the second copy of this node's snapshots is kept, a snapshot_address; empty: nowhere.
+  std::string replica_to;
+  // Who besides this node may have the newest snapshots of its ranks, nearest first.
+  std::vector<std::string> restore_from;
   [[nodiscard]] std::uint32_t first_rank() const { return group_rank * spec.ranks_per_node; }
   [[nodiscard]] std::uint32_t world_size() const { return nodes * spec.ranks_per_node; }
 };

@@ -30,7 +30,8 @@ struct NodeRecord {
   std::int32_t pid = 0;
   std::uint32_t cpus = 0;
   std::uint64_t memory_bytes = 0;
-  JobId job;  // none: free
+  std::string snapshot_address;  // see Hello
+  JobId job;                     // none: free
 
   // A member may get work, now or after a doubt about it is cleared.
   [[nodiscard]] bool is_live() const {

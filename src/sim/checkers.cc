@@ -91,7 +91,7 @@ void Checkers::stopped(JobId job, Attempt attempt, bool has_begun, const std::st
   // Before its first step a hang cannot be told from a long start; of a job that has made steps
   // before, after a while it can.
   if (watch.step == 0) watch.fault.clear();
-  if (!has_begun) watch.decide_by = watch.decide_by + kFirstStepTimeout;
+  if (!has_begun) watch.decide_by = watch.decide_by + kFirstStepMost;
 }
 
 // --- what the control plane does

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/cluster/controller.h"
+#include "core/jobs/progress_monitor.h"
 #include "sim/scenario.h"
 
 namespace holdfast::sim {

@@ -57,7 +57,8 @@ class KillTest(ClusterTest):
                 name = "seed-%d" % seed
                 client = subprocess.Popen(
                     [HOLDFAST, "run", "--name", name, "--nodes", "3", "--checkpoint-folder",
-                     os.path.join(c.folder, "checkpoints"), "--hang-stall-s", "3", "--"] + command,
+                     os.path.join(c.folder, "checkpoints"), "--hang-stall-s", "3",
+                     "--hang-first-step-s", "20", "--"] + command,
                     cwd=c.folder, env=dict(os.environ, HOLDFAST_STATE=c.state),
                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 wait_for(lambda: any(j["spec"]["name"] == name for j in c.json("job", "list")["jobs"]), "the job")

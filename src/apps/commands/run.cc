@@ -32,6 +32,7 @@ struct RunOptions {
   std::string checkpoint_folder;
   std::uint32_t checkpoint_interval = 0;
   double hang_stall_s = 0;
+  double hang_first_step_s = 0;
   std::string memory_limit;
   std::vector<std::string> environment;
 };
@@ -91,6 +92,9 @@ Result<JobSpec> build_spec(const RunOptions& options, const std::vector<std::str
     spec.checkpoint.interval_steps = options.checkpoint_interval;
   if (options.hang_stall_s != 0)
     spec.hang.stall_min = milliseconds(static_cast<std::int64_t>(options.hang_stall_s * 1000));
+  if (options.hang_first_step_s != 0)
+    spec.hang.first_step_max =
+        milliseconds(static_cast<std::int64_t>(options.hang_first_step_s * 1000));
   if (!options.memory_limit.empty()) {
     HF_TRY(spec.memory_limit_bytes, parse_bytes(options.memory_limit, "--memory-limit"));
   }
@@ -199,6 +203,8 @@ void add_run(CLI::App& app, const std::vector<std::string>& job_command) {
                       "Steps between two checkpoints [the script decides]");
   command->add_option("--hang-stall-s", options->hang_stall_s,
                       "A rank without a step for so long hangs [30]");
+  command->add_option("--hang-first-step-s", options->hang_first_step_s,
+                      "So does an attempt that takes longer to its first step [learnt]");
   command->add_option("--memory-limit", options->memory_limit, "Of each rank: 2GiB, 512MiB");
   command->add_option("--env", options->environment, "NAME=value for the ranks; repeat for more")
       ->allow_extra_args(false);

@@ -10,6 +10,7 @@
 namespace holdfast {
 
 Controller::Controller(ClusterState recovered) : state_(std::move(recovered)), index_(state_) {
+  for (auto& [id, node] : state_.nodes) index_node(node);
   for (const auto& [id, job] : state_.jobs) {
     if (job.has_ended()) continue;
     open_jobs_.insert(id);
@@ -65,13 +66,13 @@ Result<void> Controller::check(const Event& request) const {
                                           std::string(word_of(found->second.state)) + ")"};
   }
   if (const auto* asked = std::get_if<event::NodeReplaceAsked>(&request)) {
-    const auto found = state_.nodes.find(asked->node);
-    if (found == state_.nodes.end() || found->second.state == NodeState::kGone)
+    const NodeRecord* node = this->node(asked->node);
+    if (node == nullptr || node->state == NodeState::kGone)
       return Error{Errc::kNotFound,
                    "node: " + to_string(asked->node) + " is no member; see `holdfast node list`"};
-    if (!found->second.is_live())
+    if (!node->is_live())
       return Error{Errc::kWrongState, "node: " + to_string(asked->node) + " is " +
-                                          std::string(word_of(found->second.state)) + " already"};
+                                          std::string(word_of(node->state)) + " already"};
   }
   if (std::holds_alternative<event::BreakerCloseAsked>(request) && !state_.breaker.open)
     return Error{Errc::kWrongState, "breaker: it is closed already"};
@@ -161,9 +162,9 @@ JobRecord* Controller::live_attempt(JobId job, Attempt attempt) {
   return &found->second;
 }
 
-NodeRecord* Controller::find_node(NodeId node) {
-  const auto found = state_.nodes.find(node);
-  return found == state_.nodes.end() ? nullptr : &found->second;
+void Controller::index_node(NodeRecord& node) {
+  if (node.id.value >= by_id_.size()) by_id_.resize(node.id.value + 1, nullptr);
+  by_id_[node.id.value] = &node;
 }
 
 }  // namespace holdfast

@@ -23,8 +23,6 @@ inline constexpr Duration kStartTimeout =
     minutes(3);  // importing a framework from a cold network disk
 inline constexpr Duration kQuietTime =
     seconds(5);  // a job that makes no steps has recovered when it ran this long
-inline constexpr Duration kFirstStepTimeout =
-    minutes(15);  // of a job that has made steps before, whatever its ProgressMonitor has learnt
 inline constexpr Duration kStopGrace = seconds(5);
 inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
 
@@ -58,6 +56,8 @@ class Controller {
  public:
   Controller() = default;
   explicit Controller(ClusterState recovered);
+  Controller(Controller&&) = default;  // no copy: what is derived points into the state
+  Controller& operator=(Controller&&) = default;
 
   void step(Instant now, const Event& event, Effects& out);
 
@@ -67,6 +67,10 @@ class Controller {
 
   [[nodiscard]] const ClusterState& state() const { return state_; }
   [[nodiscard]] const NodeIndex& nodes() const { return index_; }
+  // O(1): asked for with every heartbeat. nullptr: unknown.
+  [[nodiscard]] const NodeRecord* node(NodeId id) const {
+    return id.value < by_id_.size() ? by_id_[id.value] : nullptr;
+  }
   [[nodiscard]] const std::set<JobId>& open_jobs() const { return open_jobs_; }  // not ended
   [[nodiscard]] const JobRecord* find_job(const std::string& name_or_id) const;
   [[nodiscard]] const JobRecord* find_job_by_token(const std::string& token) const;
@@ -123,8 +127,15 @@ class Controller {
 
   void start_queued_jobs();
   void try_start(JobRecord& job);
+  void choose_replicas(AttemptRecord& attempt);
+  [[nodiscard]] std::vector<std::string> snapshot_sources(const JobRecord& job,
+                                                          std::size_t group_rank) const;
   void send_start(const JobRecord& job, std::size_t group_rank);
   [[nodiscard]] static bool all_ended_well(const AttemptRecord& attempt);
+  // It has made some, or its owner says that it does.
+  [[nodiscard]] static bool makes_steps(const JobRecord& job) {
+    return job.step_reached > 0 || job.spec.hang.first_step_max != Duration{};
+  }
   void succeed(JobRecord& job);
   void end_job(JobRecord& job, JobState state, const std::string& reason, std::int32_t exit_code);
   void release_nodes(JobRecord& job);
@@ -134,7 +145,6 @@ class Controller {
   void first_sign(JobRecord& job, const std::string& what);
   void begin_drain(JobRecord& job, Duration grace);
   void drained_or_gone(JobRecord& job, NodeId node);
-  void stalled_at_start(const JobRecord& job);
   void conclude(JobRecord& job);
   [[nodiscard]] Verdict judge(JobRecord& job);
   std::uint32_t suspect(JobRecord& job, const Verdict& verdict);
@@ -151,7 +161,10 @@ class Controller {
   void send(NodeId node, ServerMessage message);
   void arm(TimerKind kind, const JobRecord& job, Duration after);
   [[nodiscard]] JobRecord* live_attempt(JobId job, Attempt attempt);
-  [[nodiscard]] NodeRecord* find_node(NodeId node);
+  [[nodiscard]] NodeRecord* find_node(NodeId node) {
+    return node.value < by_id_.size() ? by_id_[node.value] : nullptr;
+  }
+  void index_node(NodeRecord& node);
 
   // What of a job's attempt has been heard, by rank: derived from its record.
   struct Heard {
@@ -165,6 +178,7 @@ class Controller {
   ClusterState state_;
   // Derived.
   NodeIndex index_;
+  std::vector<NodeRecord*> by_id_;  // ids are given in order, so it is dense but for its first
   std::set<JobId> open_jobs_, queued_jobs_;
   std::map<JobId, Heard> heard_;  // of the open jobs
   // Of the step in progress.

@@ -53,6 +53,7 @@ class ControllerTest : public testing::Test {
     step(event::NodeJoined{{.node = NodeId{n},
                             .address = "10.0.0." + std::to_string(n),
                             .rendezvous_port = 20000,
+                            .snapshot_address = "10.0.0." + std::to_string(n) + ":1",
                             .attempts = std::move(attempts)}});
   }
   void lose(std::vector<std::uint32_t> nodes) {
@@ -134,6 +135,16 @@ class ControllerTest : public testing::Test {
           send != nullptr && std::holds_alternative<Message>(send->message))
         nodes.push_back(send->node.value);
     return nodes;
+  }
+  template <class Message>
+  std::vector<Message> sent_to(std::uint32_t n) const {
+    std::vector<Message> messages;
+    for (const Effect& effect : effects_)
+      if (const auto* send = std::get_if<effect::Send>(&effect);
+          send != nullptr && send->node == NodeId{n} &&
+          std::holds_alternative<Message>(send->message))
+        messages.push_back(std::get<Message>(send->message));
+    return messages;
   }
   template <class What>
   std::vector<std::uint32_t> asked() const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/checkpoint/replicas.h"
 #include "core/cluster/controller.h"
 #include "core/schedule/place.h"
 
@@ -75,12 +76,15 @@ void Controller::try_start(JobRecord& job) {
   job.reason.clear();
   set_job(job, JobState::kStarting);
   const Attempt number{job.attempt.number.value + 1};
+  if (job.attempt.made_step)
+    job.snapshots = {std::move(job.attempt.nodes), std::move(job.attempt.replicas)};
   job.attempt = {};
   job.attempt.number = number;
   job.checkpoint_failures = 0;
   job.attempt.started = now_;
   job.attempt.nodes = std::move(allocation.nodes);
   job.attempt.ranks_per_node = job.spec.ranks_per_node;
+  choose_replicas(job.attempt);
   heard_[job.id] = heard_of(job);
   for (const NodeId id : job.attempt.nodes) {
     set_holder(*find_node(id), job.id);
@@ -95,8 +99,33 @@ void Controller::try_start(JobRecord& job) {
   arm(TimerKind::kStart, job, kStartTimeout);
 }
 
+// Until topology is known, what fails together is what has one address.
+void Controller::choose_replicas(AttemptRecord& attempt) {
+  std::vector<std::string> domains;
+  for (const NodeId id : attempt.nodes) domains.push_back(find_node(id)->address);
+  attempt.replicas.clear();
+  for (const std::uint32_t keeper : place_replicas(domains))
+    attempt.replicas.push_back(attempt.nodes[keeper]);
+}
+
+// Who may still have them. With another number of nodes the ranks are others: from disk, then.
+std::vector<std::string> Controller::snapshot_sources(const JobRecord& job,
+                                                      std::size_t group_rank) const {
+  const SnapshotHolders& had = job.snapshots;
+  std::vector<std::string> sources;
+  if (had.nodes.size() != job.attempt.nodes.size()) return sources;
+  for (const NodeId id : {had.nodes[group_rank], had.replicas[group_rank]}) {
+    const NodeRecord* holder = node(id);
+    if (holder->is_live() && id != job.attempt.nodes[group_rank] &&
+        !holder->snapshot_address.empty())
+      sources.push_back(holder->snapshot_address);
+  }
+  return sources;
+}
+
 void Controller::send_start(const JobRecord& job, std::size_t group_rank) {
   const AttemptRecord& attempt = job.attempt;
+  const NodeId keeper = attempt.replicas[group_rank];
   const NodeRecord& first = *find_node(attempt.nodes.front());
   send(attempt.nodes[group_rank],
        server_message::StartRanks{.job = job.id,
@@ -105,7 +134,11 @@ void Controller::send_start(const JobRecord& job, std::size_t group_rank) {
                                   .group_rank = static_cast<std::uint32_t>(group_rank),
                                   .nodes = static_cast<std::uint32_t>(attempt.nodes.size()),
                                   .master_address = first.address,
-                                  .master_port = first.rendezvous_port});
+                                  .master_port = first.rendezvous_port,
+                                  .replica_to = keeper == attempt.nodes[group_rank]
+                                                    ? std::string()
+                                                    : find_node(keeper)->snapshot_address,
+                                  .restore_from = snapshot_sources(job, group_rank)});
 }
 
 void Controller::on(const event::RanksStarted& started) {
@@ -118,11 +151,10 @@ void Controller::on(const event::RanksStarted& started) {
         job->spec.name + ": all ranks of attempt " + std::to_string(job->attempt.number.value) +
             " are started",
         {}, job->id, job->incident);
-  if (job->step_reached > 0) arm(TimerKind::kFirstStep, *job, kFirstStepTimeout);
   if (!job->incident) return;
   mark(*job, Phase::kStarted);
   // A program that makes no steps we can see has recovered when it keeps running.
-  if (job->step_reached == 0) arm(TimerKind::kQuiet, *job, kQuietTime);
+  if (!makes_steps(*job)) arm(TimerKind::kQuiet, *job, kQuietTime);
 }
 
 void Controller::on(const event::Progressed& progressed) {

@@ -33,7 +33,7 @@ void Controller::add_node(std::uint32_t place) {
   NodeRecord node{.id = id, .place = place, .since = now_};
   node.reason = place == 0 ? "for the warm pool" : "for place " + std::to_string(place);
   index_.add(node);
-  state_.nodes.emplace(id, std::move(node));
+  index_node(state_.nodes.emplace(id, std::move(node)).first->second);
   out_->push_back(effect::Provision{id});
 }
 
@@ -66,9 +66,8 @@ void Controller::on(const event::ServerStarted&) {
     else if (!attempt.not_drained.empty())
       arm(TimerKind::kDrain, job, kDrainTimeout);
     if (job.state == JobState::kStarting) arm(TimerKind::kStart, job, kStartTimeout);
-    if (job.state == JobState::kRunning && job.incident) arm(TimerKind::kQuiet, job, kQuietTime);
-    if (job.state == JobState::kRunning && job.step_reached > 0 && !attempt.made_step)
-      arm(TimerKind::kFirstStep, job, kFirstStepTimeout);
+    if (job.state == JobState::kRunning && job.incident && !makes_steps(job))
+      arm(TimerKind::kQuiet, job, kQuietTime);
     if (job.state == JobState::kQueued && job.not_before)
       arm(TimerKind::kBackoff, job, std::max(Duration{}, *job.not_before - now_));
   }
@@ -92,6 +91,7 @@ void Controller::on(const event::NodeJoined& joined) {
   node->pid = hello.pid;
   node->cpus = hello.cpus;
   node->memory_bytes = hello.memory_bytes;
+  node->snapshot_address = hello.snapshot_address;
   if (node->state == NodeState::kProvisioning) {
     state_.provisioning_failures = 0;
     set_node(*node, NodeState::kHealthy, "joined");

@@ -83,16 +83,6 @@ void Controller::on(const event::RanksStalled& stalled) {
   arm(TimerKind::kStacks, *job, kStacksTimeout);
 }
 
-// It has made steps before, so it makes some now, or it hangs: most hangs are in the first
-// collective.
-void Controller::stalled_at_start(const JobRecord& job) {
-  const std::vector<bool>& exited = heard_.at(job.id).exited;
-  event::RanksStalled stalled{job.id, job.attempt.number, {}, kFirstStepTimeout};
-  for (std::uint32_t rank = 0; rank < exited.size(); ++rank)
-    if (!exited[rank]) stalled.ranks.push_back(rank);
-  on(stalled);
-}
-
 void Controller::on(const event::StacksCollected& collected) {
   JobRecord* job = live_attempt(collected.stacks.job, collected.stacks.attempt);
   if (job == nullptr || !job->attempt.collecting_stacks) return;
@@ -134,11 +124,8 @@ void Controller::on(const event::TimerFired& fired) {
     case TimerKind::kBackoff:
       if (job->state == JobState::kQueued) start_queued_jobs();
       return;
-    case TimerKind::kFirstStep:
-      if (job->state == JobState::kRunning && !attempt.made_step) stalled_at_start(*job);
-      return;
     case TimerKind::kQuiet:
-      if (job->state == JobState::kRunning && job->incident && job->step_reached == 0)
+      if (job->state == JobState::kRunning && job->incident && !makes_steps(*job))
         close_incident(*job, IncidentState::kRecovered);
       return;
   }

@@ -321,5 +321,20 @@ TEST_F(ControllerTest, AJobThatMakesNoStepsHasRecoveredWhenItKeepsRunning) {
   EXPECT_EQ(incident().state, IncidentState::kRecovered);
 }
 
+TEST_F(ControllerTest, AJobThatIsSaidToMakeStepsHasRecoveredWithItsFirst) {
+  make_cluster({.nodes = 1});
+  JobSpec spec{.name = "steps", .command = {"python3", "train.py"}};
+  spec.hang.first_step_max = seconds(60);
+  step(event::JobSubmitted{spec});
+  ranks_started();
+  exit_rank(0, {.signal = SIGKILL});
+  drain_all();
+  ranks_started();
+  EXPECT_FALSE(timers_.contains({TimerKind::kQuiet, kJob, attempt().number}));
+  EXPECT_EQ(incident().state, IncidentState::kOpen);
+  progress(1, 1);
+  EXPECT_EQ(incident().state, IncidentState::kRecovered);
+}
+
 }  // namespace
 }  // namespace holdfast

@@ -191,6 +191,45 @@ TEST_F(ControllerTest, MachinesThatNeverJoinAreNotBoughtForEver) {
   EXPECT_THAT(audit("pool.not_refilled"), HasSubstr("3 machines in a row"));
 }
 
+// --- snapshots in memory
+
+TEST_F(RunningJobTest, ALostNodesSnapshotsAreRestoredFromWhoKeptTheCopy) {
+  EXPECT_THAT(attempt().replicas, ElementsAre(NodeId{2}, NodeId{3}, NodeId{4}, NodeId{1}));
+  lose({2});
+  drain_all();
+  for (const std::uint32_t n : {1u, 5u, 3u, 4u}) {
+    const auto starts = sent_to<server_message::StartRanks>(n);
+    ASSERT_EQ(starts.size(), 1u);
+    EXPECT_THAT(starts[0].replica_to, Not(IsEmpty()));
+    if (n == 5)
+      EXPECT_THAT(starts[0].restore_from, ElementsAre("10.0.0.3:1"));
+    else if (n == 1)  // its copy was on the lost node
+      EXPECT_THAT(starts[0].restore_from, IsEmpty());
+    else
+      EXPECT_THAT(starts[0].restore_from, SizeIs(1)) << "a second copy, if its own is damaged";
+  }
+  EXPECT_EQ(sent_to<server_message::StartRanks>(4)[0].replica_to, "10.0.0.5:1");
+}
+
+TEST_F(RunningJobTest, AnAttemptThatMadeNoStepHasNoSnapshots) {
+  lose({2});
+  drain_all();
+  ranks_started();
+  exit_rank(0, {.signal = SIGKILL});  // before node 5 had anything
+  drain_all();
+  EXPECT_THAT(sent_to<server_message::StartRanks>(5)[0].restore_from, ElementsAre("10.0.0.3:1"));
+}
+
+TEST_F(ControllerTest, WithAnotherNumberOfNodesSnapshotsAreOfNoUse) {
+  make_cluster({.nodes = 3, .spares = 0});
+  submit(2, 3);
+  run_to(100);
+  lose({2});
+  drain_all();
+  for (const auto& start : sent_to<server_message::StartRanks>(3))
+    EXPECT_THAT(start.restore_from, IsEmpty());
+}
+
 // --- faults of devices
 
 TEST_F(RunningJobTest, Xid79CordonsAndReplacesTheNode) {

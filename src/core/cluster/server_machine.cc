@@ -79,11 +79,11 @@ void ServerMachine::take(Instant now, NodeId node, AgentMessage message) {
 
 void ServerMachine::heard_of(Instant now, NodeId id, const agent_message::Heartbeat* heartbeat) {
   awake(now);
-  const auto found = controller_.state().nodes.find(id);
-  if (found == controller_.state().nodes.end() || !may_speak(found->second)) return;
+  const NodeRecord* node = controller_.node(id);
+  if (node == nullptr || !may_speak(*node)) return;
   liveness_.seen(id, now);
   if (heartbeat == nullptr) return;
-  if (heartbeat->rendezvous_port != found->second.rendezvous_port)
+  if (heartbeat->rendezvous_port != node->rendezvous_port)
     submit(event::RendezvousMoved{id, heartbeat->rendezvous_port});
   if (heartbeat->progress.empty()) return;
   const auto job = controller_.state().jobs.find(heartbeat->job);
@@ -158,9 +158,8 @@ void ServerMachine::absorb(const Event& event, Instant at) {
     liveness_.reset(controller_.state().spec.silence_max);
     watch_members(at);
   } else if (const auto* joined = std::get_if<event::NodeJoined>(&event)) {
-    const auto node = controller_.state().nodes.find(joined->hello.node);
-    if (node != controller_.state().nodes.end() && may_speak(node->second))
-      liveness_.seen(node->first, at);
+    const NodeRecord* node = controller_.node(joined->hello.node);
+    if (node != nullptr && may_speak(*node)) liveness_.seen(node->id, at);
   } else if (const auto* exited = std::get_if<event::RankExited>(&event)) {
     progress_.ended(exited->job, exited->attempt, exited->exit.rank);
   }

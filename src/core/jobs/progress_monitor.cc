@@ -12,15 +12,17 @@ Duration stall_after(const HangPolicy& policy, const RankProgress& progress) {
                   nanoseconds(progress.median_step_ns) * std::int64_t{policy.stall_factor});
 }
 
-// How long an attempt may take to its first step. Only for a job that has made one before: nothing
-// else tells a hang from a long start. Doubled with each attempt in vain, so that a start that has
-// become slower, with more to restore, is let through in the end.
+// How long an attempt may take to its first step. Doubled with each attempt in vain, so that a
+// start that has become slower, with more to restore, is let through.
 std::optional<Duration> first_step_limit(const JobRecord& job, Duration start_took) {
   const HangPolicy& policy = job.spec.hang;
+  if (policy.first_step_max != Duration{}) return policy.first_step_max;
   if (start_took == Duration{} && job.step_reached == 0) return std::nullopt;
   const Duration known = start_took == Duration{} ? policy.stall_min : start_took;
   const Duration limit = std::max(policy.stall_min, known * std::int64_t{policy.stall_factor});
-  return limit * (std::int64_t{1} << std::min<std::uint32_t>(job.attempts_without_progress, 10));
+  return std::min(
+      std::max(kFirstStepMost, policy.stall_min),
+      limit * (std::int64_t{1} << std::min<std::uint32_t>(job.attempts_without_progress, 10)));
 }
 
 void measure_rate(ProgressMonitor::RankSample& sample, const RankProgress& progress, Instant now) {

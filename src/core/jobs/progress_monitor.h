@@ -12,14 +12,17 @@
 
 namespace holdfast {
 
+inline constexpr Duration kFirstStepMost = minutes(15);
+
 // Turns the stream of heartbeats into the few facts that decide something: a rank has restored,
 // made its first step, committed, failed to save; ranks have stopped making steps. Soft state: it
 // is rebuilt from heartbeats after a restart and is not journaled.
 //
 // A rank hangs when it has made no step for max(stall_min, stall_factor x its median step) while it
-// is alive. The clock of a rank starts with the first step of any rank of the attempt. Before that,
-// only a job that has made steps in an earlier attempt can hang: when it takes stall_factor x the
-// longest start that was seen, or, after a restart of ours, stall_factor x stall_min.
+// is alive. The clock of a rank starts with the first step of any rank of the attempt. Before that
+// the limit is first_step_max. Where that is not given, only a job that made steps in an earlier
+// attempt can hang: when it takes stall_factor x the longest start that was seen, or, after a
+// restart of ours, stall_factor x stall_min; at most kFirstStepMost, or stall_min if that is more.
 class ProgressMonitor {
  public:
   struct RankSample {

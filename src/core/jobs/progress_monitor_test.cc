@@ -92,6 +92,24 @@ TEST_F(ProgressMonitorTest, AStartThatWasNotSeenIsTakenToBeTheMinimum) {
   EXPECT_THAT(stalled(300), ElementsAre(0u));
 }
 
+TEST_F(ProgressMonitorTest, AStartIsNotLearntToTakeForEver) {
+  seen(0, 0, 0);
+  seen(0, 1, 600);
+  job_.attempt.number = Attempt{2};
+  job_.attempts_without_progress = 3;
+  seen(0, 0, 1000);
+  EXPECT_THAT(stalled(1899), IsEmpty());
+  EXPECT_THAT(stalled(1900), ElementsAre(0u));
+}
+
+TEST_F(ProgressMonitorTest, WithALimitForTheFirstStepTheVeryFirstAttemptCanHang) {
+  job_.spec.hang.first_step_max = seconds(20);
+  seen(0, 0, 0);
+  seen(1, 0, 0);
+  EXPECT_THAT(stalled(19), IsEmpty());
+  EXPECT_THAT(stalled(20), ElementsAre(0u, 1u));
+}
+
 TEST_F(ProgressMonitorTest, ARankThatIsFirstHeardOfLateHasItsOwnClock) {
   seen(0, 1, 0);
   seen(1, 0, 25);
