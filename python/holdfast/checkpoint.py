@@ -301,7 +301,7 @@ def _read_nearest(engine, image, manifest, places, notes):
 
     def read(*where):
         with engine.shard(*where) as found:
-            return states.read_shard(found, _threads())
+            return states.read_shard(found, max(4, _threads()))  # more than cores: some wait for the disk
 
     problem = None
     for address in [None] + [a for a in places.get(image, ()) if a]:
