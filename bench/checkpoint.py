@@ -148,7 +148,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     sys.path.insert(0, os.path.join(TOP, "python"))
-    os.environ["HOLDFAST_CHECKPOINT_LIBRARY"] = os.path.join(BUILD, "libholdfast_checkpoint.so")
+    os.environ.setdefault("HOLDFAST_CHECKPOINT_LIBRARY", os.path.join(BUILD, "libholdfast_checkpoint.so"))
     folder = tempfile.mkdtemp(prefix="holdfast-bench-", dir=options.folder)
     os.environ["HOLDFAST_CHECKPOINT_DIR"] = os.path.join(folder, "checkpoints")
     os.environ["HOLDFAST_CHECKPOINT_KEEP"] = "2"

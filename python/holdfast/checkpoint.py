@@ -43,7 +43,7 @@ from ._engine import FOLDER, MEMORY, Damaged, Engine, Fenced, Refused
 _engine = None
 _behind = None         # writes behind; made with the engine
 _last_step = None      # restored or saved last
-_mirrored = None       # (address, rank): see _choose_mirrored()
+_mirrored = None       # see _choose_mirrored()
 _group = None          # the CPU group that ranks agree over; () until made
 _told = set()          # the errors printed so far
 _REMEDY = {
@@ -138,8 +138,8 @@ def save(step, per_rank=None, **objects):
     if problem is not None:
         _failed(step, problem)
         return False
-    if _mirrored[0]:
-        engine.mirror(_mirrored[0], step, _mirrored[1], world)
+    for address, other in _mirrored:
+        engine.mirror(address, step, other, world)
     if is_busy and "behind" not in _told and rank == 0:
         _told.add("behind")
         _say("step %d is kept in memory only: the disk still writes an earlier one. It is so from here on "
@@ -218,25 +218,28 @@ def _places(engine):
     """{image: [addresses of nodes that have it in memory, "" for one that cannot be reached]}, of all
     nodes. Also settles whose images this rank's node mirrors."""
     global _mirrored
+    replica_to = os.environ.get("HOLDFAST_REPLICA_TO") or ""
     try:
-        mine = engine.address(), engine.images()
+        mine = engine.address(), replica_to, engine.images()
     except OSError:
-        mine = "", []  # the server is gone, and the memory with it
+        mine = "", "", []  # the server is gone, and the memory with it
     said = _gather(mine)
-    _mirrored = _choose_mirrored([address for address, _ in said])
+    _mirrored = _choose_mirrored([(address, to) for address, to, _ in said])
     places = {}
-    for address, images in said:
+    for address, _, images in said:
         for image in images:
             if address not in places.setdefault(image, []):
                 places[image].append(address)
     return places
 
 
-def _choose_mirrored(addresses):
-    """(address, rank) of the image that goes from the node before this one to this rank's, or ("", 0)."""
-    rank, world = _rank(), len(addresses)
-    other = (rank - int(os.environ.get("LOCAL_WORLD_SIZE") or 1)) % world
-    return (addresses[other], other) if addresses[other] not in ("", addresses[rank]) else ("", 0)
+def _choose_mirrored(nodes):
+    """[(address, rank)] of the images that this rank has brought to its node: its share of those whose
+    replica the control plane wants here. `nodes`: by rank, (address, where its replica goes)."""
+    rank, local_world = _rank(), int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    here = nodes[rank][0]
+    return [(address, other) for other, (address, to) in enumerate(nodes)
+            if here and to == here != address and other % local_world == rank % local_world]
 
 
 def _candidates(engine, commits, places):
@@ -301,7 +304,7 @@ def _read_nearest(engine, image, manifest, places, notes):
 
     def read(*where):
         with engine.shard(*where) as found:
-            return states.read_shard(found, _threads())
+            return states.read_shard(found, max(4, _threads()))  # more than cores: some wait for the disk
 
     problem = None
     for address in [None] + [a for a in places.get(image, ()) if a]:

@@ -139,7 +139,8 @@ agent_message::Hello Agent::self() {
           .rendezvous_port = rendezvous_port_,
           .pid = ::getpid(),
           .cpus = std::thread::hardware_concurrency(),
-          .memory_bytes = std::uint64_t{machine.totalram} * machine.mem_unit};
+          .memory_bytes = std::uint64_t{machine.totalram} * machine.mem_unit,
+          .snapshot_address = launcher_.snapshot_address()};
 }
 
 void Agent::pick_rendezvous_port() {

@@ -133,7 +133,6 @@ Result<PeerIdentity> read_peer_identity(const std::string& text) {
 
 Result<std::unique_ptr<PeerTls>> PeerTls::make(const PeerIdentity& identity) {
   std::unique_ptr<PeerTls> made(new PeerTls);
-  made->address_ = identity.address;
   HF_TRY(const Identity self, read_identity(identity.credentials.certificate_pem));
   made->cluster_ = self.cluster;
   made->context_ = {::SSL_CTX_new(::TLS_method()), &::SSL_CTX_free};
@@ -187,24 +186,25 @@ Result<std::unique_ptr<engine::PeerStream>> PeerTls::connect(const std::string& 
   return shake_hands(std::move(socket), false);
 }
 
-Result<std::string> PeerTls::listen() {
-  HF_TRY(const auto found, resolve(address_, "0", AI_NUMERICHOST | AI_PASSIVE));
-  listener_ = UniqueFd(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!listener_ || ::bind(listener_.get(), found->ai_addr, found->ai_addrlen) != 0 ||
-      ::listen(listener_.get(), 512) != 0)
-    return os_error("cannot listen on", address_, errno);
+Result<std::pair<UniqueFd, std::string>> PeerTls::listen(const std::string& host) {
+  HF_TRY(const auto found, resolve(host, "0", AI_NUMERICHOST | AI_PASSIVE));
+  UniqueFd listener(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!listener || ::bind(listener.get(), found->ai_addr, found->ai_addrlen) != 0 ||
+      ::listen(listener.get(), 512) != 0)
+    return os_error("cannot listen on", host, errno);
   sockaddr_storage bound{};
   socklen_t length = sizeof bound;
   char port[16] = {};
-  ::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&bound), &length);
+  ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&bound), &length);
   ::getnameinfo(reinterpret_cast<sockaddr*>(&bound), length, nullptr, 0, port, sizeof port,
                 NI_NUMERICSERV);
-  return address_ + ":" + port;
+  return std::pair(std::move(listener), host + ":" + port);
 }
 
-void PeerTls::accept(const std::function<void(engine::PeerStream&)>& serve) {
+void PeerTls::accept(const UniqueFd& listener,
+                     const std::function<void(engine::PeerStream&)>& serve) {
   while (true) {
-    UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    UniqueFd socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!socket) {
       // Out of descriptors, most likely: one that ends frees its own.
       std::this_thread::sleep_for(std::chrono::milliseconds(10));

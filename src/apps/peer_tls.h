@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "base/result.h"
 #include "engine/checkpoint/peer.h"
@@ -15,7 +16,7 @@ namespace holdfast {
 
 // What a node's snapshot server shows those of other nodes: the credentials of its agent.
 struct PeerIdentity {
-  std::string address;  // of this node, where the others reach it
+  std::string address;  // "host:port" where the others reach it
   std::string ca_pem;
   Credentials credentials;
 };
@@ -31,19 +32,19 @@ class PeerTls final : public engine::PeerConnector {
 
   Result<std::unique_ptr<engine::PeerStream>> connect(const std::string& address) override;
 
-  // Opens a port of the kernel's choice; "10.0.0.3:41234", what connect() of another node takes.
-  Result<std::string> listen();
-  // Calls serve for each peer, on a thread of its own each; never returns. REQUIRES: listen().
-  [[noreturn]] void accept(const std::function<void(engine::PeerStream&)>& serve);
+  // A port of the kernel's choice on this host (a numeric address), and "10.0.0.3:41234", what
+  // connect() of another node takes.
+  static Result<std::pair<UniqueFd, std::string>> listen(const std::string& host);
+  // Calls serve for each peer, on a thread of its own each; never returns.
+  [[noreturn]] void accept(const UniqueFd& listener,
+                           const std::function<void(engine::PeerStream&)>& serve);
 
  private:
   PeerTls() = default;
   Result<std::unique_ptr<engine::PeerStream>> shake_hands(UniqueFd socket, bool is_server);
 
-  std::string address_;
   std::string cluster_;
   std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context_{nullptr, nullptr};
-  UniqueFd listener_;
 };
 
 }  // namespace holdfast

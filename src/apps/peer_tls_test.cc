@@ -32,9 +32,10 @@ std::unique_ptr<PeerTls> make(const PeerIdentity& identity) {
 // Echoes; lives as long as the program, as in a snapshot server.
 std::string echoing(const PeerIdentity& identity) {
   auto* server = make(identity).release();
-  const std::string address = server->listen().value();
-  std::thread([server] {
-    server->accept([](engine::PeerStream& stream) {
+  auto listening = PeerTls::listen("127.0.0.1");
+  auto [listener, address] = std::move(listening).value();
+  std::thread([server, socket = std::make_shared<UniqueFd>(std::move(listener))] {
+    server->accept(*socket, [](engine::PeerStream& stream) {
       std::byte byte{};
       while (stream.receive({&byte, 1}).ok() && stream.send({&byte, 1}).ok()) {
       }

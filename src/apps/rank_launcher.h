@@ -81,6 +81,8 @@ class RankLauncher {
   [[nodiscard]] const std::map<Key, Rank>& ranks() const { return ranks_; }
   // The process of the rank that trains: the one that wrote its page, else its first.
   [[nodiscard]] static pid_t training_pid(const Rank& rank);
+  // See agent_message::Hello.
+  [[nodiscard]] const std::string& snapshot_address() const { return snapshots_.address(); }
   [[nodiscard]] RankPaths paths(const Key& key) const;
 
  private:

@@ -14,7 +14,7 @@
 namespace holdfast {
 namespace {
 
-constexpr int kListenerFd = 3, kIdentityFd = 4;
+constexpr int kListenerFd = 3, kIdentityFd = 4, kPeersFd = 5;
 constexpr std::int64_t kShortLifeNs = 1'000'000'000;
 
 // Its content, to be read by a child: a key belongs on no command line and in no environment.
@@ -28,6 +28,23 @@ Result<UniqueFd> readable(const std::string& text) {
 }
 
 }  // namespace
+
+SnapshotProcess::SnapshotProcess(std::string socket, std::string log_file, PeerIdentity identity,
+                                 std::map<std::string, std::string> environment)
+    : socket_(std::move(socket)),
+      log_file_(std::move(log_file)),
+      identity_(std::move(identity)),
+      environment_(std::move(environment)) {
+  auto listening = PeerTls::listen(identity_.address);
+  if (!listening.ok()) {
+    spdlog::warn("no snapshots for other nodes: {}", listening.error().text());
+    identity_.address.clear();
+    return;
+  }
+  auto [peers, address] = std::move(listening).value();
+  peers_ = std::move(peers);
+  identity_.address = address;
+}
 
 void SnapshotProcess::ensure() {
   if (pid_ != 0) return;
@@ -48,12 +65,19 @@ void SnapshotProcess::ensure() {
 
 Result<pid_t> SnapshotProcess::start() const {
   HF_TRY(const UniqueFd identity, readable(write_peer_identity(identity_)));
-  return spawn({.argv = {"/proc/self/exe", "checkpoint", "serve", "--fd",
-                         std::to_string(kListenerFd), "--identity-fd", std::to_string(kIdentityFd)},
-                .environment = environment_,
-                .log_file = log_file_,
-                .fds = {{listener_.get(), kListenerFd}, {identity.get(), kIdentityFd}},
-                .death_signal = SIGKILL});
+  SpawnSpec spec{
+      .argv = {"/proc/self/exe", "checkpoint", "serve", "--fd", std::to_string(kListenerFd)},
+      .environment = environment_,
+      .log_file = log_file_,
+      .fds = {{listener_.get(), kListenerFd}},
+      .death_signal = SIGKILL};
+  if (peers_) {
+    spec.argv.insert(spec.argv.end(), {"--identity-fd", std::to_string(kIdentityFd), "--peers-fd",
+                                       std::to_string(kPeersFd)});
+    spec.fds.emplace_back(identity.get(), kIdentityFd);
+    spec.fds.emplace_back(peers_.get(), kPeersFd);
+  }
+  return spawn(spec);
 }
 
 void SnapshotProcess::ended(pid_t pid) {

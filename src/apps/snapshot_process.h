@@ -18,12 +18,9 @@ namespace holdfast {
 class SnapshotProcess {
  public:
   // `socket` is where ranks reach it.
+  // The identity's address is only a host; its port is chosen here.
   SnapshotProcess(std::string socket, std::string log_file, PeerIdentity identity,
-                  std::map<std::string, std::string> environment)
-      : socket_(std::move(socket)),
-        log_file_(std::move(log_file)),
-        identity_(std::move(identity)),
-        environment_(std::move(environment)) {}
+                  std::map<std::string, std::string> environment);
 
   // Starts it if it does not run. Without it ranks use memory of their own.
   void ensure();
@@ -34,13 +31,16 @@ class SnapshotProcess {
   void forget(JobId job);
   // 0: it does not run.
   [[nodiscard]] pid_t pid() const { return pid_; }
+  // Where those of other nodes reach it; empty: nowhere.
+  [[nodiscard]] const std::string& address() const { return identity_.address; }
 
  private:
   [[nodiscard]] Result<pid_t> start() const;
 
   const std::string socket_;
   const std::string log_file_;
-  const PeerIdentity identity_;
+  PeerIdentity identity_;
+  UniqueFd peers_;
   const std::map<std::string, std::string> environment_;
   UniqueFd listener_;
   pid_t pid_ = 0;

@@ -155,7 +155,8 @@ Result<int> prune(const CheckpointOptions& options) {
 }
 
 // A node without an identity has memory for its own ranks alone.
-Result<int> serve(int listener, int identity_fd) {
+Result<int> serve(int listener, int identity_fd, int peers_fd) {
+  const UniqueFd peers_listener(peers_fd);
   std::unique_ptr<PeerTls> peers;
   engine::SnapshotServer server(
       listener, [](const std::string& where) { return open_checkpoint_folder(where); });
@@ -164,10 +165,9 @@ Result<int> serve(int listener, int identity_fd) {
     HF_TRY(const std::string text, read_all(fd, "identity-fd", 1 << 20));
     HF_TRY(const PeerIdentity identity, read_peer_identity(text));
     HF_TRY(peers, PeerTls::make(identity));
-    HF_TRY(const std::string address, peers->listen());
-    server.join_peers(address, *peers);
+    server.join_peers(identity.address, *peers);
     std::thread([&] {
-      peers->accept([&](engine::PeerStream& stream) { server.serve_peer(stream); });
+      peers->accept(peers_listener, [&](engine::PeerStream& stream) { server.serve_peer(stream); });
     }).detach();
   }
   server.run();
@@ -180,9 +180,12 @@ void add_serve(CLI::App& group) {
   auto listener = std::make_shared<int>(-1);
   auto identity = std::make_shared<int>(-1);
   command->add_option("--fd", *listener)->required()->group("");
+  auto peers = std::make_shared<int>(-1);
   command->add_option("--identity-fd", *identity)->group("");
+  command->add_option("--peers-fd", *peers)->group("");
   command->group("");
-  command->callback([listener, identity] { finish([&] { return serve(*listener, *identity); }); });
+  command->callback(
+      [listener, identity, peers] { finish([&] { return serve(*listener, *identity, *peers); }); });
 }
 
 template <class Run>

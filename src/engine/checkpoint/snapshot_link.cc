@@ -278,20 +278,21 @@ Result<json> RemoteSnapshots::call(const json& request, int* descriptor) {
 }
 
 // Mappings are kept: to map gigabytes anew for each save would cost as much as to copy them.
-Result<MappedImage> RemoteSnapshots::mapped(const json& answer, int descriptor) {
+Result<MappedImage> RemoteSnapshots::mapped(const json& answer, int descriptor, bool writable) {
   const std::uint64_t region = answer.value("region", std::uint64_t{0});
   MappedImage image{.number = answer.value("number", std::uint64_t{0}),
                     .bytes = answer.value("bytes", std::uint64_t{0})};
   const std::lock_guard lock(mutex_);
   const auto known =
       std::ranges::find(mapped_, region, [](const auto& entry) { return entry.first; });
-  if (known != mapped_.end()) {
+  if (known != mapped_.end() && (known->second->is_writable() || !writable)) {
     if (descriptor >= 0) ::close(descriptor);
     image.region = known->second;
     return image;
   }
+  if (known != mapped_.end()) mapped_.erase(known);
   if (descriptor < 0) return Error{Errc::kUnavailable, "the snapshot server gave no memory"};
-  HF_TRY(image.region, Region::map(descriptor, answer.value("room", std::uint64_t{0}), true));
+  HF_TRY(image.region, Region::map(descriptor, answer.value("room", std::uint64_t{0}), writable));
   mapped_.emplace_front(region, image.region);
   if (mapped_.size() > SnapshotMemory::kSlots) mapped_.pop_back();
   return image;
@@ -300,7 +301,7 @@ Result<MappedImage> RemoteSnapshots::mapped(const json& answer, int descriptor) 
 Result<MappedImage> RemoteSnapshots::take(std::uint32_t rank, std::uint64_t bytes) {
   int descriptor = -1;
   HF_TRY(const json answer, call({{"do", "take"}, {"rank", rank}, {"bytes", bytes}}, &descriptor));
-  return mapped(answer, descriptor);
+  return mapped(answer, descriptor, true);
 }
 
 void RemoteSnapshots::drop(std::uint64_t number) {
@@ -332,7 +333,7 @@ Result<std::vector<ImageName>> RemoteSnapshots::list() {
 Result<MappedImage> RemoteSnapshots::open(const ShardId& id) {
   int descriptor = -1;
   HF_TRY(const json answer, call({{"do", "open"}, {"id", to_json(id)}}, &descriptor));
-  return mapped(answer, descriptor);
+  return mapped(answer, descriptor, false);
 }
 
 void RemoteSnapshots::close(std::uint64_t number) {

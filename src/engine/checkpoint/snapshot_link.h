@@ -97,7 +97,7 @@ class RemoteSnapshots final : public Snapshots {
   RemoteSnapshots(std::string path, std::string job, std::uint64_t attempt, int connection)
       : path_(std::move(path)), job_(std::move(job)), attempt_(attempt), connection_(connection) {}
   Result<nlohmann::json> call(const nlohmann::json& request, int* descriptor = nullptr);
-  Result<MappedImage> mapped(const nlohmann::json& answer, int descriptor);
+  Result<MappedImage> mapped(const nlohmann::json& answer, int descriptor, bool writable);
 
   const std::string path_;
   const std::string job_;

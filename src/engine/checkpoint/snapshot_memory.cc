@@ -35,16 +35,19 @@ Result<std::shared_ptr<Region>> Region::make(std::uint64_t bytes) {
 
 Result<std::shared_ptr<Region>> Region::map(int fd, std::uint64_t bytes, bool writable) {
   const int protection = PROT_READ | (writable ? PROT_WRITE : 0);
-  void* at = ::mmap(nullptr, bytes, protection, MAP_SHARED | MAP_POPULATE, fd, 0);
+  // Who writes all of it is spared a fault for each page; who reads gets several at a fault.
+  const int flags = MAP_SHARED | (writable ? MAP_POPULATE : 0);
+  void* at = ::mmap(nullptr, bytes, protection, flags, fd, 0);
   if (at == MAP_FAILED) {
     const int number = errno;
     ::close(fd);
     return os_error("cannot map", std::to_string(bytes) + " bytes of shared memory", number);
   }
-  return std::shared_ptr<Region>(new Region(fd, {static_cast<std::byte*>(at), bytes}));
+  return std::shared_ptr<Region>(new Region(fd, {static_cast<std::byte*>(at), bytes}, writable));
 }
 
-Region::Region(int fd, std::span<std::byte> bytes) : fd_(fd), bytes_(bytes) {
+Region::Region(int fd, std::span<std::byte> bytes, bool is_writable)
+    : fd_(fd), bytes_(bytes), is_writable_(is_writable) {
   static std::atomic<std::uint64_t> last = 0;
   id_ = ++last;
 }

@@ -32,12 +32,14 @@ class Region {
   // Unlike any other that this process has made.
   [[nodiscard]] std::uint64_t id() const { return id_; }
   [[nodiscard]] std::span<std::byte> bytes() const { return bytes_; }
+  [[nodiscard]] bool is_writable() const { return is_writable_; }
 
  private:
-  Region(int fd, std::span<std::byte> bytes);
+  Region(int fd, std::span<std::byte> bytes, bool is_writable);
   int fd_;
   std::uint64_t id_;
   std::span<std::byte> bytes_;
+  bool is_writable_;
 };
 
 // The newest states of the ranks of some jobs, in memory: of each rank at most four images. One is
