@@ -3,8 +3,10 @@
 #include <dirent.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <memory>
@@ -303,6 +305,59 @@ class FolderReader {
 
 Result<IncidentFolder> read_incident_folder(const std::string& folder) {
   return FolderReader(folder).read();
+}
+
+namespace {
+
+json rank_json(const AttemptRecord& attempt, std::uint32_t rank) {
+  const NodeId node = attempt.nodes[rank / attempt.ranks_per_node];
+  json one = {{"rank", rank}, {"node", to_string(node)}};
+  const auto exit = std::ranges::find(attempt.exits, rank, &RankExit::rank);
+  if (exit != attempt.exits.end()) {
+    one["last_step"] = exit->progress.step;
+    if (exit->asked)
+      one["state"] = "running";  // until we gave the attempt up
+    else if (exit->signal != 0)
+      one["signal"] = exit->signal;
+    else
+      one["exit_code"] = exit->code;
+  } else if (std::ranges::find(attempt.nodes_lost, node) != attempt.nodes_lost.end()) {
+    one["state"] = "lost";
+  }
+  return one;
+}
+
+Result<void> link_log(const std::string& from, const std::string& to) {
+  if (::link(from.c_str(), to.c_str()) == 0 || errno == ENOENT) return {};
+  return os_error("link", to, errno);
+}
+
+}  // namespace
+
+Result<void> write_incident_folder(const std::string& folder, const effect::KeepEvidence& kept,
+                                   WallTime started, const std::string& logs) {
+  const AttemptRecord& attempt = kept.attempt;
+  HF_TRY_VOID(remove_tree(folder));
+  for (const char* part : {"/logs", "/kmsg", "/stacks"})
+    HF_TRY_VOID(make_folder(folder + part, 0700));
+  json ranks = json::array();
+  const auto count = static_cast<std::uint32_t>(attempt.nodes.size()) * attempt.ranks_per_node;
+  for (std::uint32_t rank = 0; rank < count; ++rank) {
+    ranks.push_back(rank_json(attempt, rank));
+    const std::string name = "/rank-" + std::to_string(rank) + ".log";
+    HF_TRY_VOID(link_log(logs + name, folder + "/logs" + name));
+  }
+  for (const auto& stacks : attempt.stacks)
+    HF_TRY_VOID(write_file_atomic(folder + "/stacks/rank-" + std::to_string(stacks.rank) + ".txt",
+                                  stacks.answered ? stacks.text : std::string(), 0600));
+  for (const Evidence& fault : attempt.node_faults)
+    HF_TRY_VOID(append_line(folder + "/kmsg/" + to_string(fault.node) + ".log", fault.what));
+  const json root = {{"job", kept.job_name},
+                     {"attempt", attempt.number.value},
+                     {"started", static_cast<double>(started.ns) / 1e9},
+                     {"attempts_without_progress", kept.attempts_without_progress},
+                     {"ranks", ranks}};
+  return write_file_atomic(folder + "/ranks.json", root.dump(1) + "\n", 0600);
 }
 
 std::string with_node_names(std::string text, const IncidentFolder& folder) {

@@ -71,5 +71,54 @@ TEST_F(IncidentFolderTest, AFieldThatIsNotKnownIsToldOnce) {
   EXPECT_THAT(found->notes, ElementsAre(HasSubstr("'gpu'")));
 }
 
+class KeptEvidenceTest : public ScratchFolder {
+ protected:
+  KeptEvidenceTest() {
+    kept_.job_name = "gpt";
+    kept_.attempts_without_progress = 1;
+    AttemptRecord& attempt = kept_.attempt;
+    attempt.number = Attempt{3};
+    attempt.nodes = {NodeId{4}, NodeId{5}, NodeId{6}};
+    RankExit exit{.rank = 0, .code = 1};
+    exit.progress.step = 41;
+    attempt.exits = {exit, {.rank = 1, .signal = 9, .asked = true}};
+    attempt.nodes_lost = {NodeId{6}};
+    attempt.node_faults = {
+        {"n5: xid 79 on 0000:3b:00: NVRM: Xid (PCI:0000:3b:00): 79, pid=7, GPU has fallen off",
+         NodeId{5},
+         {},
+         {},
+         CauseClass::kAccelerator}};
+    attempt.stacks = {{JobId{1}, Attempt{3}, 1, true, "S (sleeping)", "File \"train.py\""}};
+    std::filesystem::create_directories(path("jobs"));
+    std::ofstream(path("jobs/rank-0.log")) << "RuntimeError: no\n";
+  }
+  effect::KeepEvidence kept_;
+};
+
+TEST_F(KeptEvidenceTest, IsReadAsItWasWritten) {
+  const std::string to = path("i1/a3");
+  for (int again = 0; again < 2; ++again)  // also in place of an earlier one
+    ASSERT_TRUE(
+        write_incident_folder(to, kept_, WallTime{1'795'492'800'000'000'000}, path("jobs")).ok());
+  std::ofstream(path("jobs/rank-0.log"), std::ios::app) << "and more\n";
+  const auto found = read_incident_folder(to);
+  ASSERT_TRUE(found.ok()) << found.error().text();
+  EXPECT_THAT(found->notes, ::testing::IsEmpty());
+  const IncidentEvidence& evidence = found->evidence;
+  ASSERT_EQ(evidence.ranks.size(), 3u);
+  EXPECT_EQ(evidence.ranks[0].exit.code, 1);
+  EXPECT_EQ(evidence.ranks[0].last_step, 41u);
+  EXPECT_EQ(evidence.ranks[1].state, RankEvidence::State::kRunning);
+  EXPECT_EQ(evidence.ranks[1].stacks, "File \"train.py\"");
+  EXPECT_EQ(evidence.ranks[2].state, RankEvidence::State::kLost);
+  ASSERT_EQ(evidence.findings.size(), 1u);
+  EXPECT_EQ(evidence.findings[0].fault.code, 79);
+  EXPECT_EQ(evidence.attempts_without_progress, 1u);
+  EXPECT_EQ(evidence.started_ns, 1'795'492'800'000'000'000);
+  std::ifstream log(to + "/logs/rank-0.log");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(log), {}), "RuntimeError: no\nand more\n");
+}
+
 }  // namespace
 }  // namespace holdfast

@@ -10,10 +10,12 @@
 #include <spdlog/spdlog.h>
 #include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/thread_pool.hpp>
 #include <nlohmann/json.hpp>
 
 #include "api/rest.h"
 #include "apps/control_loop.h"
+#include "apps/incident_folder.h"
 #include "apps/keeper_watch.h"
 #include "apps/rank_logs.h"
 #include "apps/rest_views.h"
@@ -57,6 +59,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   void send(NodeId node, const ServerMessage& message) override;
   void provision(NodeId node) override;
   void terminate(NodeId node) override;
+  void keep(const effect::KeepEvidence& evidence) override;
 
   // LinkServer::Listener, on gRPC's threads
   Result<LinkServer::Joined> on_join(std::string_view token, std::string_view csr_pem) override;
@@ -85,6 +88,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   std::unique_ptr<ControlLoop> loop_;
   std::unique_ptr<LocalDriver> driver_;
   std::unique_ptr<RankLogs> logs_;
+  asio::thread_pool behind_{1};  // what need not be done before anything else
   std::unique_ptr<asio::signal_set> signals_;
   std::optional<KeeperWatch> keeper_;
   std::map<NodeId, std::uint64_t> streams_;  // the newest of each node
@@ -190,6 +194,19 @@ void Server::terminate(NodeId node) {
   if (const auto stream = streams_.find(node); stream != streams_.end())
     link_->close(node, stream->second);
   loop_->submit(event::NodesLost{{node}, "given back", true});
+}
+
+void Server::keep(const effect::KeepEvidence& evidence) {
+  const std::string attempt = to_string(evidence.attempt.number);
+  const WallTime started{wall_now().ns - (loop_->now() - evidence.attempt.started).ns};
+  asio::post(behind_,
+             [evidence, started,
+              folder = state_ + "/incidents/" + to_string(evidence.incident) + "/" + attempt,
+              logs = state_ + "/jobs/" + to_string(evidence.job) + "/" + attempt] {
+               const Result<void> written = write_incident_folder(folder, evidence, started, logs);
+               if (!written.ok())
+                 spdlog::warn("evidence of an incident is lost: {}", written.error().text());
+             });
 }
 
 void Server::provision(NodeId node) {

@@ -139,6 +139,16 @@ struct ArmTimer {
   Instant at;
 };  // replaces an earlier one of the same id
 
+// An attempt that went wrong, as it ended, before the next one takes its place in the record: for
+// who looks into it later.
+struct KeepEvidence {
+  IncidentId incident;
+  JobId job;
+  std::string job_name;
+  std::uint32_t attempts_without_progress = 0;  // before it
+  AttemptRecord attempt;
+};
+
 // For people: what happened and why. Kept with the event that caused it.
 enum class Severity { kInfo, kWarning, kAlert };
 struct Audit {
@@ -157,7 +167,7 @@ inline constexpr auto kWords<effect::Severity> = std::to_array<std::string_view>
                                                                                   "alert"});
 
 using Effect = std::variant<effect::Send, effect::Provision, effect::Terminate, effect::ArmTimer,
-                            effect::Audit>;
+                            effect::Audit, effect::KeepEvidence>;
 using Effects = std::vector<Effect>;
 
 }  // namespace holdfast

@@ -22,6 +22,8 @@ std::string word_of(const Effect& effect) {
     return "provision " + to_string(made->node);
   if (const auto* ended = std::get_if<effect::Terminate>(&effect))
     return "terminate " + to_string(ended->node);
+  if (const auto* kept = std::get_if<effect::KeepEvidence>(&effect))
+    return "keep_evidence " + to_string(kept->incident);
   return {};
 }
 

@@ -192,6 +192,9 @@ class Nodes(ClusterTest):
             self.assertIn("Xid", json.dumps(verdict_of(incident)["evidence"]))
             self.assertEqual(verdict_of(incident)["cause"], "accelerator")
             wait_for(lambda: c.nodes()["n3"]["state"] == "gone", "n3 given back")
+            kept = json.loads(c.cli("diagnose", "--json", "--job",
+                                    os.path.join(c.state, "incidents", incident["id"], "a1")))
+            self.assertEqual((kept["cause"], kept["nodes"]), ("accelerator", ["n3"]), kept)
 
     def test_two_nodes_lost_with_one_spare(self):
         with Cluster(3, 1, "--machines", "4") as c:

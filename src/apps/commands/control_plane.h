@@ -31,6 +31,7 @@ class ControlPlane {
                                             const std::string& body = "{}");
 
   [[nodiscard]] const std::string& host() const { return host_; }
+  [[nodiscard]] const std::string& state_folder() const { return state_folder_; }
 
  private:
   explicit ControlPlane(std::string state_folder) : state_folder_(std::move(state_folder)) {}

@@ -1,5 +1,6 @@
 // `holdfast incident ...` and `holdfast events`
 
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -38,6 +39,10 @@ Result<int> show(const IncidentOptions& options) {
   }
   HF_TRY(const json status, plane.get("/v1/status"));
   print(incident_report(incident, clocks_of(status), standard_output().paint));
+  const std::string kept = plane.state_folder() + "/incidents/" + options.incident;
+  if (std::filesystem::is_directory(kept))
+    print("\nEvidence: " + kept + ", a folder for each attempt that ended in it; read one with " +
+          "`holdfast diagnose --job`\n");
   return 0;
 }
 

@@ -191,6 +191,8 @@ void Controller::conclude(JobRecord& job) {
     succeed(job);
     return;
   }
+  out_->push_back(effect::KeepEvidence{job.incident, job.id, job.spec.name,
+                                       job.attempts_without_progress, job.attempt});
   Verdict verdict = judge(job);
   const std::uint32_t named = suspect(job, verdict);
   const RecoveryDecision decision =
