@@ -102,19 +102,25 @@ def kill(pid):
         pass
 
 
-def kill_tree(root):
-    """SIGKILL to a process and all that descends from it, as when their machine loses power. Returns
-    the moment."""
+def tree(root):
+    """A process and all that descends from it."""
     children = {}
     for pid in _pids():
         stat = _proc(pid, "stat")
         if stat:
             children.setdefault(int(stat.rpartition(b")")[2].split()[1]), []).append(pid)
-    tree = [root]
-    for pid in tree:
-        tree += children.get(pid, [])
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
+def kill_tree(root):
+    """SIGKILL to a process and all that descends from it, as when their machine loses power. Returns
+    the moment."""
+    found = tree(root)
     at = time.monotonic()
-    for pid in tree:
+    for pid in found:
         kill(pid)
     return at
 

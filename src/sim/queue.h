@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -11,8 +12,10 @@
 
 namespace holdfast::sim {
 
-// All that is still to happen, in the order of (time, when it was put here). Two lanes: what comes
-// round by itself and may be left out (heartbeats), and everything else.
+// All that is still to happen, in the order of (time, when it was put here). What comes round by
+// itself and may be left out (heartbeats) is kept apart from everything else; and of that, what is
+// put here in the order of its time stands in a line of its own, for which no heap is needed: that
+// is nearly all when each beat plans the one an interval later.
 class Queue {
  public:
   using Action = std::function<void()>;
@@ -23,12 +26,18 @@ class Queue {
   // A time that has passed is now.
   void at(Instant when, Action action) { put(others_, when, std::move(action)); }
   void after(Duration wait, Action action) { at(now_ + wait, std::move(action)); }
-  void beat_at(Instant when, Action action) { put(beats_, when, std::move(action)); }
+  void beat_at(Instant when, Action action) {
+    if (line_.empty() || when >= line_.back().at)
+      line_.push_back(keep(when, std::move(action)));
+    else
+      put(beats_, when, std::move(action));
+  }
 
   // The earliest, and the earliest that is no beat.
   [[nodiscard]] std::optional<Instant> next() const {
-    if (beats_.empty() && others_.empty()) return std::nullopt;
-    return first().at;
+    const Entry* first = this->first();
+    if (first == nullptr) return std::nullopt;
+    return first->at;
   }
   [[nodiscard]] std::optional<Instant> next_but_beats() const {
     if (others_.empty()) return std::nullopt;
@@ -36,10 +45,15 @@ class Queue {
   }
   // REQUIRES: next().
   void run_next() {
-    std::vector<Entry>& lane = is_beat_first() ? beats_ : others_;
-    std::pop_heap(lane.begin(), lane.end(), Later{});
-    const Entry entry = lane.back();
-    lane.pop_back();
+    const Entry entry = *first();
+    if (!line_.empty() && line_.front().seq == entry.seq) {
+      line_.pop_front();
+    } else {
+      std::vector<Entry>& lane =
+          !beats_.empty() && beats_.front().seq == entry.seq ? beats_ : others_;
+      std::pop_heap(lane.begin(), lane.end(), Later{});
+      lane.pop_back();
+    }
     now_ = entry.at;
     const Action action = std::move(actions_[entry.slot]);
     actions_[entry.slot] = nullptr;
@@ -47,10 +61,13 @@ class Queue {
     action();
   }
   void forget_beats() {
-    for (const Entry& entry : beats_) {
+    const auto forget = [this](const Entry& entry) {
       actions_[entry.slot] = nullptr;
       free_.push_back(entry.slot);
-    }
+    };
+    std::for_each(line_.begin(), line_.end(), forget);
+    std::for_each(beats_.begin(), beats_.end(), forget);
+    line_.clear();
     beats_.clear();
   }
   // How many things have been put here.
@@ -67,13 +84,15 @@ class Queue {
       return a.at != b.at ? a.at > b.at : a.seq > b.seq;
     }
   };
-  [[nodiscard]] bool is_beat_first() const {
-    return others_.empty() || (!beats_.empty() && Later{}(others_.front(), beats_.front()));
+  // nullptr: nothing is here.
+  [[nodiscard]] const Entry* first() const {
+    const Entry* first = line_.empty() ? nullptr : &line_.front();
+    for (const std::vector<Entry>* lane : {&beats_, &others_})
+      if (!lane->empty() && (first == nullptr || Later{}(*first, lane->front())))
+        first = &lane->front();
+    return first;
   }
-  [[nodiscard]] const Entry& first() const {
-    return is_beat_first() ? beats_.front() : others_.front();
-  }
-  void put(std::vector<Entry>& lane, Instant when, Action action) {
+  Entry keep(Instant when, Action action) {
     std::uint32_t slot = static_cast<std::uint32_t>(actions_.size());
     if (free_.empty()) {
       actions_.push_back(std::move(action));
@@ -82,13 +101,17 @@ class Queue {
       free_.pop_back();
       actions_[slot] = std::move(action);
     }
-    lane.push_back({std::max(when, now_), ++count_, slot});
+    return {std::max(when, now_), ++count_, slot};
+  }
+  void put(std::vector<Entry>& lane, Instant when, Action action) {
+    lane.push_back(keep(when, std::move(action)));
     std::push_heap(lane.begin(), lane.end(), Later{});
   }
 
   Instant now_;
   std::uint64_t count_ = 0;
-  std::vector<Entry> beats_, others_;
+  std::deque<Entry> line_;             // beats, by time
+  std::vector<Entry> beats_, others_;  // heaps
   std::vector<Action> actions_;
   std::vector<std::uint32_t> free_;
 };

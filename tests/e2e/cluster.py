@@ -128,7 +128,7 @@ class Cluster:
         assert left, self.processes(*marks)
 
     def log(self, name, rank=0, attempt=None):
-        more = ["--attempt", "a%d" % attempt] if attempt else []
+        more = ["--attempt", str(attempt)] if attempt else []
         return self.cli("job", "logs", name, "--rank", str(rank), *more)
 
     def nodes(self):
@@ -185,7 +185,8 @@ class Cluster:
                 with open("/proc/%d/stat" % pid) as file:
                     parent, _, session = map(int, file.read().rpartition(")")[2].split()[1:4])
                 with open("/proc/%d/status" % pid) as file:
-                    ignores_interrupts = "SigIgn:\t0000000000001002" in file.read()
+                    ignored = file.read().partition("SigIgn:")[2].split()[0]
+                ignores_interrupts = bool(int(ignored, 16) & 1 << signal.SIGINT - 1)
             except OSError:
                 continue
             role = ("agent" if pid in agents else "helper" if parent not in agents else

@@ -19,6 +19,7 @@ from holdfast import checkpoint
 
 
 def misbehave(how, rank):
+    print("misbehaves at %.6f" % time.monotonic(), flush=True)
     if how == "raise":
         raise ValueError("planted by the test on rank %d" % rank)
     if how == "segv":

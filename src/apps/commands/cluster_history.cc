@@ -31,7 +31,8 @@ ClusterHistory history_of(const json& status, const json& incidents) {
   history.nodes = static_cast<std::uint32_t>(whole_at(at(status, "spec"), "nodes"));
   history.node_s = static_cast<double>(whole_at(status, "now_ns")) / 1e9 * history.nodes;
   std::vector<double> restarts;
-  const std::string noticed(word_of(Phase::kNoticed)), first_step(word_of(Phase::kFirstStep));
+  const std::string noticed = std::string(word_of(Phase::kNoticed)) + "_ns";
+  const std::string first_step = std::string(word_of(Phase::kFirstStep)) + "_ns";
   for (const json& incident : list_at(incidents, "incidents")) {
     if (is_the_jobs_own(incident)) continue;
     ++history.interruptions;

@@ -1,6 +1,10 @@
 #include "apps/commands/cluster_history.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "model/codec.h"
+#include "model/incident.h"
 
 namespace holdfast {
 namespace {
@@ -9,17 +13,19 @@ using nlohmann::json;
 
 TEST(ClusterHistory, CountsWhatWasNotTheJobsOwn) {
   const json status = {{"now_ns", 3'600'000'000'000}, {"spec", {{"nodes", 4}}}};
-  const auto incident = [](const char* cause, std::int64_t noticed, std::int64_t stepped) {
-    json one = {{"phases", {{"noticed", noticed}}}, {"verdicts", {{{"cause", cause}}}}};
-    if (stepped != 0) one["phases"]["first_step"] = stepped;
-    return one;
+  const auto incident = [](CauseClass cause, std::int64_t noticed, std::int64_t stepped) {
+    IncidentRecord one;
+    one.phases[static_cast<std::size_t>(Phase::kNoticed)] = Instant{noticed};
+    if (stepped != 0) one.phases[static_cast<std::size_t>(Phase::kFirstStep)] = Instant{stepped};
+    one.verdicts.push_back({.cause = cause});
+    return to_json_value(one);
   };
   const json incidents = {{"incidents",
-                           {incident("host", 1'000'000'000, 3'000'000'000),
-                            incident("accelerator", 5'000'000'000, 6'000'000'000),
-                            incident("unknown", 9'000'000'000, 19'000'000'000),
-                            incident("host", 20'000'000'000, 0),  // still open
-                            incident("application", 30'000'000'000, 31'000'000'000)}}};
+                           {incident(CauseClass::kHost, 1'000'000'000, 3'000'000'000),
+                            incident(CauseClass::kAccelerator, 5'000'000'000, 6'000'000'000),
+                            incident(CauseClass::kUnknown, 9'000'000'000, 19'000'000'000),
+                            incident(CauseClass::kHost, 20'000'000'000, 0),  // still open
+                            incident(CauseClass::kApplication, 30'000'000'000, 31'000'000'000)}}};
   const ClusterHistory history = history_of(status, incidents);
   EXPECT_EQ(history.nodes, 4u);
   EXPECT_DOUBLE_EQ(history.node_s, 4 * 3600);

@@ -28,11 +28,13 @@ struct RunArguments {
   std::uint64_t seed = 1;
   bool json = false;
   std::string report;
+  bool every_heartbeat = false;
 };
 
 Result<int> run(const RunArguments& arguments) {
   HF_TRY(const sim::Scenario scenario, load_scenario(arguments.scenario));
-  sim::Outcome outcome = timed_run(scenario, arguments.seed, scenario.name, !arguments.json);
+  sim::Outcome outcome = timed_run(scenario, arguments.seed, scenario.name, !arguments.json,
+                                   {.coalesce = !arguments.every_heartbeat});
   for (sim::Violation& unmet : sim::unmet_expectations(scenario, outcome))
     outcome.violations.push_back(std::move(unmet));
   for (sim::Violation& violation : outcome.violations)
@@ -175,6 +177,8 @@ void add_run_command(CLI::App& group) {
       ->capture_default_str();
   command->add_option("--report", arguments->report, "Write a page with pictures there")
       ->type_name("FILE.html");
+  command->add_flag("--every-heartbeat", arguments->every_heartbeat,
+                    "Leave out none that cannot matter: the same decisions, later");
   add_json_option(*command, arguments->json);
   command->footer(
       "Examples:\n"

@@ -1,6 +1,9 @@
 #include "apps/commands/sim_views.h"
 
 #include <algorithm>
+#include <array>
+#include <map>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -41,6 +44,26 @@ std::string where_the_time_went(const sim::Totals& totals, const Paint& paint) {
   return render_table(rows, paint);
 }
 
+// By what struck: medians of the seconds from the fault to each phase, of the recoveries that went
+// through in one round.
+json phases_json(const sim::Outcome& outcome) {
+  std::map<std::string, std::array<std::vector<Duration>, kPhases>> took;
+  for (const sim::IncidentTrace& incident : outcome.incidents) {
+    if (incident.state != IncidentState::kRecovered || incident.rounds != 1) continue;
+    for (std::size_t i = 0; i < kPhases; ++i)
+      if (incident.phases[i])
+        took[incident.fault][i].push_back(*incident.phases[i] - incident.fault_at);
+  }
+  json out = json::object();
+  for (auto& [fault, phases] : took)
+    for (std::size_t i = 0; i < kPhases; ++i) {
+      std::sort(phases[i].begin(), phases[i].end());
+      if (!phases[i].empty())
+        out[fault][std::string(word_of(static_cast<Phase>(i)))] = percentile(phases[i], 50).s();
+    }
+  return out;
+}
+
 }  // namespace
 
 json outcome_json(const sim::Outcome& outcome) {
@@ -72,6 +95,7 @@ json outcome_json(const sim::Outcome& outcome) {
               {"incidents", outcome.incidents.size()},
               {"recovery_p50_s", percentile(recoveries, 50).s()},
               {"recovery_p99_s", percentile(recoveries, 99).s()},
+              {"phases_s", phases_json(outcome)},
               {"machines_replaced", outcome.machines_replaced},
               {"breaker_opened", outcome.breaker_opened},
               {"server_crashes", outcome.server_crashes},

@@ -36,9 +36,8 @@ Duration Progress::since() const {
 }
 
 sim::Outcome timed_run(const sim::Scenario& scenario, std::uint64_t seed, const std::string& what,
-                       bool watched) {
+                       bool watched, sim::RunOptions options) {
   Progress progress(what, watched);
-  sim::RunOptions options;
   options.on_progress = [&](Duration simulated) {
     const double speed = simulated.s() / std::max(progress.since().s(), 1e-3);
     progress.show(

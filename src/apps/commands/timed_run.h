@@ -5,6 +5,7 @@
 
 #include "apps/terminal.h"
 #include "sim/outcome.h"
+#include "sim/run.h"
 #include "sim/scenario.h"
 
 namespace holdfast {
@@ -31,6 +32,7 @@ class Progress {
 
 // sim::run() with its time and a progress bar.
 [[nodiscard]] sim::Outcome timed_run(const sim::Scenario& scenario, std::uint64_t seed,
-                                     const std::string& what, bool watched);
+                                     const std::string& what, bool watched,
+                                     sim::RunOptions options = {});
 
 }  // namespace holdfast
