@@ -1,4 +1,4 @@
-"""Checkpoints of a training job: restore(), due(), save().
+"""Checkpoints of a training job: restore(), due(), save(), wait().
 
     start = checkpoint.restore(model=model, optimizer=optimizer)
     ...
@@ -11,14 +11,21 @@ each rank writes and gets back. The random generators of Python, numpy, torch an
 per rank too, saved and restored unasked. Wrappers (DistributedDataParallel, DataParallel,
 torch.compile) are seen through, so a checkpoint does not depend on them.
 
-Once torch.distributed is initialised both calls are collective: all ranks call them, in the same order.
+save() costs one copy of the state into memory. It is written to the folder behind training; while that
+goes on, later saves are kept in memory only, and said so once. Under Holdfast that memory is the
+node's: it outlives the rank, and a restart begins from it. It takes at most three times the state of
+each rank, twice where the disk keeps up. When the program ends, or calls wait(), the last state is
+written as well.
+
+Once torch.distributed is initialised all calls are collective: all ranks call them, in the same order.
 
 With another number of ranks than at the save, replicated objects are restored everywhere; ranks that
 existed then get their per-rank state and generators back, others keep what they have.
 
 Where: HOLDFAST_CHECKPOINT_DIR; without it nothing is saved or restored and the program just runs.
 HOLDFAST_CHECKPOINT_INTERVAL (steps), HOLDFAST_CHECKPOINT_KEEP (3), HOLDFAST_JOB and HOLDFAST_ATTEMPT
-(1) complete it. The files are described in _store.py; they are pickles: restore only what you trust.
+(1) complete it. The files are described in docs/checkpoint-format.md; reading one runs no code of its
+writer's.
 
 `python3 -m holdfast.checkpoint list|verify DIR [--json]` looks at such a folder.
 """
@@ -30,16 +37,17 @@ import sys
 import time
 
 from . import page
-from ._store import Damaged, Fenced, Refused, Store, verify_file
+from ._behind import Behind
+from ._engine import FOLDER, MEMORY, Damaged, Engine, Fenced, Refused
 
-_store = None
+_engine = None
+_behind = None         # writes behind; made with the engine
+_last_step = None      # restored or saved last
+_mirrored = None       # see _choose_mirrored()
 _group = None          # the CPU group that ranks agree over; () until made
 _told = set()          # the errors printed so far
 _REMEDY = {
     "ENOSPC": "free space there, or keep fewer commits (HOLDFAST_CHECKPOINT_KEEP)",
-    "EDQUOT": "the quota is used up: free space there, or keep fewer commits",
-    "EACCES": "give the job's user write access to the folder",
-    "EROFS": "the file system is read-only: see the node's kernel log",
     "ESTALE": "this process belongs to a superseded attempt and can be stopped",
 }
 
@@ -51,130 +59,267 @@ def due(step):
 
 
 def restore(per_rank=None, **objects):
-    """Load the newest checkpoint that verifies into the objects; the step to go on from, 0: none.
+    """Load the newest state that verifies into the objects; the step to go on from, 0: none.
 
-    A damaged checkpoint is reported on stderr and the one before it is taken. A disk that is
-    full is reported, and training goes on from there without saving until there is room. Raises Refused when
-    there are checkpoints but none may be used: a run from scratch over them is the user's decision.
-    Raises Fenced when a newer attempt of the job has begun.
+    It comes from the node's memory where all ranks find theirs, else from the folder. What is damaged is
+    reported on stderr and the one before it is taken. A disk that is full is reported, and training goes
+    on from there without saving until there is room. Raises Refused when there are checkpoints but none
+    may be used: a run from scratch over them is the user's decision. Raises Fenced when a newer attempt of
+    the job has begun.
     """
-    store = _open_store()
-    if store is None:
+    global _last_step
+    engine = _open()
+    if engine is None:
         return 0
     rank, world = _rank(), _world()
 
-    def candidates():
+    def begin():
         problem = None
         try:
-            store.begin()
+            engine.begin()
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno != errno.ENOSPC:
                 raise
             problem = error  # a full disk is a reason to save nothing, not to train nothing
-        return store.chain(), problem
+        return engine.chain(), problem
 
-    commits, problem = _on_rank_zero(candidates)
+    commits, problem = _on_rank_zero(begin)
     if problem is not None:
-        _failed(0, store.root, problem)
-    for attempt, step in commits:
-        manifest = _on_rank_zero(lambda: _manifest_or_problem(store, attempt, step))
-        problem = manifest if isinstance(manifest, str) else None
-        if problem is None:
-            folder = store.step_path(attempt, step)
-            mine = [e for i, e in enumerate(manifest["files"]) if i == 0 or i % world == rank]
-            problem = next(filter(None, _gather(_problem(folder, mine))), None)
-        if problem is None:
-            _load(folder, step, manifest, rank, world, objects, per_rank or {})
-            store.last_step = step
+        _failed(0, problem)
+    places = _places(engine)
+    for at, saved_by in _candidates(engine, commits, places):
+        state = _read_everywhere(engine, at, saved_by, at in commits, rank, places)
+        if state is not None:
+            _load(at[1], state, saved_by or state["world_size"], rank, world, objects, per_rank or {})
+            _last_step = at[1]
             mine = page.current()
             if mine is not None:
-                mine.restored(step)
-            return step
-        if rank == 0:
-            _say("checkpoint of attempt %d, step %d is left out: %s" % (attempt, step, problem))
+                mine.restored(at[1])
+            return at[1]
     if commits:
         raise Refused("none of the %d checkpoints in %s verifies (see above); move the folder away to "
-                      "start from step 0" % (len(commits), store.root))
+                      "start from step 0" % (len(commits), engine.folder))
     return 0
 
 
 def save(step, per_rank=None, **objects):
-    """Commit the objects as the state after `step` steps; True once it is durable.
+    """Take the objects as the state after `step` steps; True once it is in memory.
 
-    When it cannot be written, on any rank, all ranks get False, what was written is removed, and the
-    error goes to stderr (once per kind) and to the progress page. Training can go on.
+    It is durable when wait() gives True, or `committed_step` of the job says so. When it cannot be written,
+    on any rank, the step is given up on all, and the error goes to stderr (once per kind) and to the
+    progress page. Training can go on. False: nothing was taken: there is no folder, the memory is full,
+    or a newer attempt has begun.
     """
-    store = _open_store()
-    if store is None:
+    global _last_step
+    engine = _open()
+    if engine is None:
         return False
-    if step == store.last_step:
+    if step == _last_step:
         return True
     began = time.monotonic_ns()
-    rank, name = _rank(), "rank-%04d.pt" % _rank()
-    number, text, entry = 0, None, None
-    results = _gather(_attempt(lambda: store.prepare(step)) if rank == 0 else None)
-    failure = results[0] if isinstance(results[0], OSError) else None
-    if failure is None:
-        state = _state(per_rank or {}, objects if rank == 0 else {})
-        results = _gather(_attempt(lambda: _write(store.step_path(store.attempt, step), name, state)))
-        failure = next((r for r in results if isinstance(r, OSError)), None)
-    if failure is None:
-        results = _gather(_attempt(lambda: store.commit(step, results, len(results)))
-                          if rank == 0 else None)
-        failure = results[0] if isinstance(results[0], OSError) else None
-    if rank == 0:
-        if failure is None:
-            _attempt(store.collect)
-        elif not isinstance(failure, Fenced):
-            store.discard(store.attempt, step)
+    rank, world = _rank(), _world()
+    if _behind.fenced is not None:
+        _failed(step, _behind.fenced)
+        return False
+    # The ranks agree whether this step goes to the disk as well, and under which name.
+    if _mirrored is None:
+        _places(engine)
+    said = _gather((_behind.busy(), os.urandom(8).hex() if rank == 0 else None))
+    is_busy, save_name = any(busy for busy, _ in said), said[0][1]
+    state = _state(per_rank or {}, objects if rank == 0 else {})
+    problem = _attempt(lambda: _take(engine, step, rank, world, state, not is_busy))
+    if problem is not None and problem.errno == errno.ENOTCONN:
+        engine = _reopen(problem)
+        problem = _attempt(lambda: _take(engine, step, rank, world, state, not is_busy))
+    _behind.taken((step, rank, world, save_name), not is_busy, problem)
     mine = page.current()
     if mine is not None:
         mine.stalled(time.monotonic_ns() - began)
-    if failure is not None:
-        _failed(step, store.root, failure)
+    if problem is not None:
+        _failed(step, problem)
         return False
-    store.last_step = step
-    if mine is not None:
-        mine.committed(step)
+    for address, other in _mirrored:
+        engine.mirror(address, step, other, world)
+    if is_busy and "behind" not in _told and rank == 0:
+        _told.add("behind")
+        _say("step %d is kept in memory only: the disk still writes an earlier one. It is so from here on "
+             "whenever saves come faster than the disk." % step)
+    _last_step = step
     return True
+
+
+def wait(timeout_s=None):
+    """Until the last save is durable; True if it is. Also writes one that was kept in memory only."""
+    return _behind is None or _behind.drain(timeout_s)
 
 
 # The parts.
 
-def _open_store():
-    """The job's store, or None without a folder."""
-    global _store
+def _make_engine(root):
+    arguments = (root, os.environ.get("HOLDFAST_JOB"), int(os.environ.get("HOLDFAST_ATTEMPT") or 1),
+                 int(os.environ.get("HOLDFAST_CHECKPOINT_KEEP") or 3))
+    server = os.environ.get("HOLDFAST_SNAPSHOT_SERVER")
+    try:
+        return Engine(*arguments, server, os.environ.get("HOLDFAST_JOB_ID"))
+    except OSError as error:
+        if not server:
+            raise
+        _say("no memory that outlives this process: %s" % error)
+        return Engine(*arguments)
+
+
+def _reopen(problem):
+    """Another engine where the node's snapshot server has died: with the new one, or with memory of this
+    process. What the old one had in memory is lost."""
+    global _engine
+    _say("%s; its memory is lost, and the next saves go to another" % problem.strerror)
+    _engine = _make_engine(_engine.folder)
+    _behind.use(_engine)
+    return _engine
+
+
+def _open():
+    """The job's engine, or None without a folder."""
+    global _engine, _behind
     root = os.environ.get("HOLDFAST_CHECKPOINT_DIR")
     if not root:
         return None
-    if _store is None or _store.root != root:
-        _store = Store(root, os.environ.get("HOLDFAST_JOB"),
-                       int(os.environ.get("HOLDFAST_ATTEMPT") or 1),
-                       int(os.environ.get("HOLDFAST_CHECKPOINT_KEEP") or 3))
-    return _store
+    if _engine is None or _engine.folder != root:
+        _engine = _make_engine(root)
+        _behind = Behind(_engine, _threads(), _committed, _failed)
+        page.current()  # claimed here: the thread that writes behind must not be the first to ask
+    return _engine
 
 
-def _manifest_or_problem(store, attempt, step):
+def _threads():
+    """Of this rank, for copies and the disk: its share of the cores, up to 8."""
+    return max(1, min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE") or 1)))
+
+
+def _committed(step):
+    mine = page.current()
+    if mine is not None:
+        mine.committed(step)
+
+
+def _take(engine, step, rank, world, state, will_persist):
+    from . import _state as states
+    skeleton, tensors, descriptions = states.take_apart(state)
+    image = engine.take(step, rank, world, descriptions, skeleton)
     try:
-        return store.manifest(attempt, step)
-    except Damaged as problem:
-        return str(problem)
+        states.copy_into(image, tensors, descriptions, _threads())
+    except BaseException:
+        image.drop()
+        raise
+    image.publish(will_persist)
 
 
-def _problem(folder, entries):
+def _places(engine):
+    """{image: [addresses of nodes that have it in memory, "" for one that cannot be reached]}, of all
+    nodes. Also settles whose images this rank's node mirrors."""
+    global _mirrored
+    replica_to = os.environ.get("HOLDFAST_REPLICA_TO") or ""
     try:
-        for entry in entries:
-            verify_file(folder, entry)
+        mine = engine.address(), replica_to, engine.images()
+    except OSError:
+        mine = "", "", []  # the server is gone, and the memory with it
+    said = _gather(mine)
+    _mirrored = _choose_mirrored([(address, to) for address, to, _ in said])
+    places = {}
+    for address, _, images in said:
+        for image in images:
+            if address not in places.setdefault(image, []):
+                places[image].append(address)
+    return places
+
+
+def _choose_mirrored(nodes):
+    """[(address, rank)] of the images that this rank has brought to its node: its share of those whose
+    replica the control plane wants here. `nodes`: by rank, (address, where its replica goes)."""
+    rank, local_world = _rank(), int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    here = nodes[rank][0]
+    return [(address, other) for other, (address, to) in enumerate(nodes)
+            if here and to == here != address and other % local_world == rank % local_world]
+
+
+def _candidates(engine, commits, places):
+    """[((attempt, step), world size or None)]: commits, and what all nodes together have in memory, newest
+    first. A newer attempt comes first whatever its step."""
+    there = {}
+    for attempt, step, rank, world in places:
+        there.setdefault((attempt, step, world), set()).add(rank)
+    found = {tuple(at): None for at in commits}
+    for (attempt, step, world), ranks in there.items():
+        if len(ranks) == world and attempt <= engine.attempt:
+            found[attempt, step] = world
+    return sorted(found.items(), reverse=True)
+
+
+def _read_everywhere(engine, at, saved_by, is_committed, rank, places):
+    """This rank's part of the state, {"shared": ..., "own": ... or None}; None where any rank fails."""
+    manifest = None
+    if is_committed:
+        manifest, problem = _on_rank_zero(lambda: _or_problem(lambda: engine.manifest(*at)))
+        if manifest is not None:
+            saved_by = json.loads(manifest)["world_size"]
+        elif saved_by is None:  # else the memory may do without it
+            return _left_out(at, [problem], rank)
+    wanted = [0] + ([rank] if 0 < rank < saved_by else [])
+    states, problem, notes = {}, None, []
+    for shard in wanted:
+        try:
+            states[shard] = _read_nearest(engine, at + (shard, saved_by), manifest, places, notes)
+        except (OSError, Damaged, Refused) as error:
+            problem = error
+            break
+    for note in notes:
+        _say("%s; the folder's copy is taken instead" % note)
+    problems = _gather(problem)
+    refused = next((p for p in problems if isinstance(p, Refused)), None)
+    if refused is not None:
+        raise refused
+    if any(problems):
+        return _left_out(at, problems, rank)
+    return {"shared": states[0], "own": states.get(rank) if rank < saved_by else None,
+            "world_size": saved_by}
+
+
+def _left_out(at, problems, rank):
+    if rank == 0:
+        _say("checkpoint of attempt %d, step %d is left out: %s" %
+             (at + (next(str(p) for p in problems if p is not None),)))
+
+
+def _or_problem(action):
+    try:
+        return action(), None
     except Damaged as problem:
-        return str(problem)
-    return None
+        return None, str(problem)
 
 
-def _write(folder, name, state):
-    import torch
-    from ._store import write_file
-    os.makedirs(folder, exist_ok=True)
-    return write_file(folder, name, lambda file: torch.save(state, file))
+def _read_nearest(engine, image, manifest, places, notes):
+    """From this node's memory, another node's, or the folder, where the step is committed."""
+    from . import _state as states
+    import torch  # noqa: F401
+
+    def read(*where):
+        with engine.shard(*where) as found:
+            return states.read_shard(found, max(4, _threads()))  # more than cores: some wait for the disk
+
+    problem = None
+    for address in [None] + [a for a in places.get(image, ()) if a]:
+        try:
+            if address is not None:
+                engine.fetch(address, *image)
+            return read(MEMORY, *image)
+        except Damaged as error:
+            notes.append(str(error))
+            problem = error
+        except OSError as error:
+            problem = problem or error
+    if manifest is None:
+        raise problem
+    return read(FOLDER, *image, manifest)
 
 
 def _inner(thing):
@@ -197,16 +342,7 @@ def _state(per_rank, objects):
     return {"objects": of(objects), "per_rank": of(per_rank), "random": _generators()}
 
 
-def _load(folder, step, manifest, rank, world, objects, per_rank):
-    import torch
-
-    def read(index):
-        path = os.path.join(folder, manifest["files"][index]["name"])
-        try:
-            return torch.load(path, map_location="cpu", weights_only=False)
-        except TypeError:  # before torch 1.13
-            return torch.load(path, map_location="cpu")
-
+def _load(step, state, saved_by, rank, world, objects, per_rank):
     def fill(things, states, where):
         for name, thing in things.items():
             if name not in states:
@@ -218,15 +354,13 @@ def _load(folder, step, manifest, rank, world, objects, per_rank):
             else:
                 _inner(thing).load_state_dict(states[name])
 
-    shared = read(0)
-    fill(objects, shared["objects"], "")
-    if rank < manifest["world_size"]:
-        own = shared if rank == 0 else read(rank)
-        fill(per_rank, own["per_rank"], "per_rank ")
-        _set_generators(own["random"])
-    if rank == 0 and world != manifest["world_size"]:
+    fill(objects, state["shared"]["objects"], "")
+    if state["own"] is not None:
+        fill(per_rank, state["own"]["per_rank"], "per_rank ")
+        _set_generators(state["own"]["random"])
+    if rank == 0 and world != saved_by:
         _say("checkpoint of step %d was saved by %d ranks and is restored by %d; ranks beyond those keep "
-             "their own per-rank state" % (step, manifest["world_size"], world))
+             "their own per-rank state" % (step, saved_by, world))
 
 
 def _generators():
@@ -241,6 +375,8 @@ def _generators():
 
 def _set_generators(states):
     import torch
+    if not states:
+        return  # of a checkpoint that was imported
     random.setstate(states["python"])
     torch.set_rng_state(states["torch"])
     if "numpy" in states:
@@ -251,26 +387,28 @@ def _set_generators(states):
 
 
 def _attempt(action):
-    """The action's result, or the OSError that it met."""
+    """The OSError that the action met, or None."""
     try:
-        return action()
+        action()
     except OSError as error:
         return error
+    return None
 
 
-def _failed(step, root, error):
+def _failed(step, error):
+    """Tells on which step nothing was written, and why: once per kind, and on the progress page."""
+    root = _engine.folder
     try:
         disk = os.statvfs(root)
         free = disk.f_bavail * disk.f_frsize
     except OSError:
         free = 0
-    text = error.strerror if isinstance(error, Fenced) else "%s: %s" % (
-        error.strerror or error, error.filename or root)
-    remedy = _REMEDY.get(errno.errorcode.get(error.errno, ""), "see the error")
+    text = error.strerror or str(error)
+    remedy = _REMEDY.get(errno.errorcode.get(error.errno or 0, ""), "see the error")
     mine = page.current()
     if mine is not None:
         mine.checkpoint_failed(error.errno or 0, "%s; %s" % (text, remedy), free)
-    if error.errno not in _told and _rank() == 0:
+    if error.errno not in _told and int(os.environ.get("RANK") or 0) == 0:
         _told.add(error.errno)
         _say("no checkpoint at step %d: %s (%d bytes free). Training goes on and the next save tries "
              "again; %s." % (step, text, free, remedy))
@@ -342,15 +480,17 @@ def _main(arguments):
     parser.add_argument("folder")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    store, rows = Store(options.folder), []
-    for attempt, step in store.chain():
+    engine, rows = Engine(options.folder, None, 1 << 62, 2), []
+    for attempt, step in engine.chain():
         row = {"attempt": attempt, "step": step, "problem": None}
         try:
-            manifest = store.manifest(attempt, step)
+            text = engine.manifest(attempt, step)
+            manifest = json.loads(text)
             row.update(world_size=manifest["world_size"], created=manifest["created"],
-                       bytes=sum(e["bytes"] for e in manifest["files"]))
-            if options.command == "verify":
-                row["problem"] = _problem(store.step_path(attempt, step), manifest["files"])
+                       bytes=sum(shard["bytes"] for shard in manifest["shards"]))
+            for rank in range(manifest["world_size"]) if options.command == "verify" else ():
+                with engine.shard(FOLDER, attempt, step, rank, manifest["world_size"], text) as shard:
+                    shard.read([], [], [], _threads())
         except (Damaged, Refused) as problem:
             row["problem"] = str(problem)
         rows.append(row)

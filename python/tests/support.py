@@ -2,6 +2,7 @@
 import atexit
 import ctypes
 import functools
+import glob
 import json
 import os
 import shutil
@@ -16,6 +17,11 @@ PYTHON_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 if PYTHON_DIR not in sys.path:
     sys.path.insert(0, PYTHON_DIR)
 
+# What ctest names; else the newest that was built here.
+LIBRARY = os.environ.setdefault("HOLDFAST_CHECKPOINT_LIBRARY", max(
+    glob.glob(os.path.join(os.path.dirname(PYTHON_DIR), "build/*/libholdfast_checkpoint.so")),
+    key=os.path.getmtime, default="not built"))
+
 try:
     import torch
 except ImportError:
@@ -26,7 +32,7 @@ needs_torch = unittest.skipIf(torch is None, "torch is not installed")
 
 def clean_env(**more):
     env = {k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")}
-    env.update(PYTHONPATH=PYTHON_DIR, PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1")
+    env.update(PYTHONPATH=PYTHON_DIR, HOLDFAST_CHECKPOINT_LIBRARY=LIBRARY, PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1")
     env.update(more)
     return env
 

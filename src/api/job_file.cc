@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -13,6 +14,10 @@
 
 namespace holdfast {
 namespace {
+
+bool is_s3(std::string_view folder) {
+  return folder.starts_with("s3://");
+}
 
 constexpr TextKind kKind = {"job", "two"};
 constexpr std::uint64_t kMemoryLimitMin = 16ull << 20;
@@ -97,6 +102,7 @@ class SpecReader : private FieldReader {
       if (value.text[0] == '~')
         return wrong_type(value, path, "~ is not expanded here; write the whole path");
       out = value.text;
+      if (is_s3(out)) return;
       if (!folder_.empty()) {  // otherwise check_job_spec() refuses what is relative
         out = (std::filesystem::path(folder_) / value.text).lexically_normal().string();
         if (out.size() > 1 && out.back() == '/') out.pop_back();
@@ -211,6 +217,7 @@ Result<void> check_name(const std::string& name) {
 }
 
 Result<void> check_folder(const std::string& field, const std::string& folder) {
+  if (is_s3(folder) && field == "checkpoint.folder") return check_text(field, folder, 1023);
   if (folder.empty() || folder[0] != '/')
     return invalid(field, "'" + folder + "' is not allowed; give an absolute path");
   return check_text(field, folder, 4095);

@@ -217,6 +217,8 @@ int status_of(Errc code) {
     case Errc::kUnauthenticated:
     case Errc::kTokenExpired:
       return 401;
+    case Errc::kStoreRefused:
+      return 403;
     case Errc::kNotFound:
       return 404;
     case Errc::kNameExists:
@@ -227,12 +229,14 @@ int status_of(Errc code) {
     case Errc::kBreakerOpen:
       return 409;
     case Errc::kUnavailable:
+    case Errc::kStoreUnavailable:
       return 503;
     case Errc::kStateLocked:
     case Errc::kStateCorrupt:
     case Errc::kPortInUse:
     case Errc::kIo:
     case Errc::kDiskFull:
+    case Errc::kDamaged:
       return 500;
   }
   return 500;

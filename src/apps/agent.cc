@@ -13,6 +13,7 @@
 #include <asio/steady_timer.hpp>
 
 #include "apps/chaos_on_node.h"
+#include "apps/checkpoint_library.h"
 #include "apps/log_shipper.h"
 #include "apps/python_files.h"
 #include "apps/rank_launcher.h"
@@ -38,7 +39,7 @@ constexpr std::uint16_t kRendezvousLast = 31999;
 // callbacks, which only post.
 class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
  public:
-  Agent(AgentConfig config, NodeId node, std::string python_folder);
+  Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIdentity identity);
   int run(LinkClient::Options link);
 
   // LinkClient::Listener
@@ -98,7 +99,7 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
   std::unique_ptr<LinkClient> link_;
 };
 
-Agent::Agent(AgentConfig config, NodeId node, std::string python_folder)
+Agent::Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIdentity identity)
     : config_(std::move(config)),
       node_(node),
       launcher_(context_,
@@ -106,6 +107,7 @@ Agent::Agent(AgentConfig config, NodeId node, std::string python_folder)
                  .folder = config_.folder,
                  .python_folder = std::move(python_folder),
                  .cluster = config_.cluster,
+                 .identity = std::move(identity),
                  .environment = own_environment()},
                 *this),
       logs_([this](const agent_message::LogChunk& chunk) { return link_->send(chunk); }),
@@ -137,7 +139,8 @@ agent_message::Hello Agent::self() {
           .rendezvous_port = rendezvous_port_,
           .pid = ::getpid(),
           .cpus = std::thread::hardware_concurrency(),
-          .memory_bytes = std::uint64_t{machine.totalram} * machine.mem_unit};
+          .memory_bytes = std::uint64_t{machine.totalram} * machine.mem_unit,
+          .snapshot_address = launcher_.snapshot_address()};
 }
 
 void Agent::pick_rendezvous_port() {
@@ -275,6 +278,8 @@ Result<std::string> unpack_python(const std::string& folder) {
     HF_TRY_VOID(make_folder(path.substr(0, path.rfind('/')), 0755));
     HF_TRY_VOID(write_file_atomic(path, file.content, 0644));
   }
+  HF_TRY_VOID(write_file_atomic(python + "/holdfast/libholdfast_checkpoint.so",
+                                checkpoint_library(), 0755));
   return python;
 }
 
@@ -289,7 +294,8 @@ Result<int> run_agent(const AgentConfig& given) {
   HF_TRY(const std::string token, read_file(config.folder + "/join.token", 4096));
   HF_TRY(const std::string python, unpack_python(config.folder));
   HF_TRY(const JoinResult joined, join(config.server, ca, token));
-  Agent agent(config, joined.node, python);
+  Agent agent(config, joined.node, python,
+              {.address = config.address, .ca_pem = ca, .credentials = joined.credentials});
   return agent.run({.server = config.server,
                     .ca_pem = ca,
                     .credentials = joined.credentials,

@@ -13,6 +13,7 @@ namespace holdfast {
 // Where the files of one rank are on its node.
 struct RankPaths {
   std::string log, page, error, stacks;
+  std::string snapshots;  // the node's: the socket of its snapshot server
 };
 
 // The signal that makes a Python rank dump its stacks. A real-time one, so it does not take a

@@ -61,7 +61,11 @@ std::string request_id(const RankLauncher::Key& key) {
 }  // namespace
 
 RankLauncher::RankLauncher(asio::io_context& context, Options options, Listener& listener)
-    : context_(context), options_(std::move(options)), listener_(listener) {
+    : context_(context),
+      options_(std::move(options)),
+      listener_(listener),
+      snapshots_(options_.folder + "/snapshots.sock", options_.folder + "/snapshots.log",
+                 options_.identity, options_.environment) {
   Result<NodeCgroup> cgroup = NodeCgroup::open(options_.cluster, to_string(options_.node));
   if (cgroup.ok())
     cgroup_ = std::move(cgroup).value();
@@ -72,7 +76,8 @@ RankLauncher::RankLauncher(asio::io_context& context, Options options, Listener&
 RankPaths RankLauncher::paths(const Key& key) const {
   const std::string stem = options_.folder + "/jobs/" + to_string(key.job) + "/" +
                            to_string(key.attempt) + "/rank-" + std::to_string(key.rank);
-  return {stem + ".log", stem + ".page", stem + ".error", stem + ".stacks"};
+  return {stem + ".log", stem + ".page", stem + ".error", stem + ".stacks",
+          options_.folder + "/snapshots.sock"};
 }
 
 WarmParent* RankLauncher::warm_parent(JobId job, const JobSpec& spec) {
@@ -102,6 +107,7 @@ void RankLauncher::warm_up(JobId job, const JobSpec& spec) {
 
 void RankLauncher::cool_down(JobId job) {
   warm_.erase(job);
+  snapshots_.forget(job);
 }
 
 void RankLauncher::start(const server_message::StartRanks& start, std::uint32_t local_rank) {
@@ -118,6 +124,7 @@ Result<void> RankLauncher::prepare(const Key& key, Rank& rank) {
   HF_TRY_VOID(make_folder(rank.paths.log.substr(0, rank.paths.log.rfind('/')), 0700));
   HF_TRY(rank.page, ProgressPage::create(rank.paths.page, key.rank));
   rank.memory_limit_bytes = rank.start.spec.memory_limit_bytes;
+  if (!rank.start.spec.checkpoint.folder.empty()) snapshots_.ensure();
   if (!cgroup_) return {};
   auto group = cgroup_->make(request_id(key), rank.memory_limit_bytes);
   if (group.ok())
@@ -222,8 +229,9 @@ void RankLauncher::kill_all(int signal) {
     if (rank.pid != 0) kill_session(rank.pid, signal);
 }
 
-std::set<pid_t> RankLauncher::warm_parents() const {
+std::set<pid_t> RankLauncher::helpers() const {
   std::set<pid_t> pids;
+  if (snapshots_.pid() != 0) pids.insert(snapshots_.pid());
   for (const auto& [job, parent] : warm_)
     if (parent != nullptr) pids.insert(parent->pid());
   return pids;
@@ -236,10 +244,12 @@ void RankLauncher::signal_everything(int signal) {
       if (rank.cgroup) rank.cgroup->kill_all();
   for (auto& [job, parent] : warm_)
     if (parent->alive()) ::kill(parent->pid(), signal);
+  if (snapshots_.pid() != 0) ::kill(snapshots_.pid(), signal);
 }
 
 void RankLauncher::reap_children() {
   for (const Reaped& reaped : reap()) {
+    snapshots_.ended(reaped.pid);
     const auto found = std::find_if(ranks_.begin(), ranks_.end(), [&](const auto& entry) {
       return entry.second.pid == reaped.pid;
     });
@@ -263,7 +273,7 @@ void RankLauncher::report_when_empty(const Key& key, std::shared_ptr<Rank> rank,
   const bool session_empty = kill_session(reaped.pid, SIGKILL) == 0;
   const bool group_empty = !rank->cgroup || rank->cgroup->kill_all();
   // What left its session and its parent came to us; whose it was shows only when no rank is left.
-  const bool no_orphans = !ranks_.empty() || kill_children(warm_parents(), SIGKILL) == 0;
+  const bool no_orphans = !ranks_.empty() || kill_children(helpers(), SIGKILL) == 0;
   if (!session_empty || !group_empty || !no_orphans) {
     auto timer = std::make_shared<asio::steady_timer>(context_, kSweep);
     timer->async_wait([this, key, rank, reaped, timer](const asio::error_code& error) {

@@ -13,6 +13,7 @@
 #include <asio/io_context.hpp>
 
 #include "apps/rank_environment.h"
+#include "apps/snapshot_process.h"
 #include "apps/warm_parent.h"
 #include "io/cgroup.h"
 #include "io/file_tail.h"
@@ -39,6 +40,7 @@ class RankLauncher {
     std::string folder;  // FOLDER/jobs/j1/a2/rank-0.{log,page,error,stacks}
     std::string python_folder;
     std::string cluster;
+    PeerIdentity identity;  // for the node's snapshot server
     std::map<std::string, std::string> environment;
   };
   struct Listener {
@@ -79,6 +81,8 @@ class RankLauncher {
   [[nodiscard]] const std::map<Key, Rank>& ranks() const { return ranks_; }
   // The process of the rank that trains: the one that wrote its page, else its first.
   [[nodiscard]] static pid_t training_pid(const Rank& rank);
+  // See agent_message::Hello.
+  [[nodiscard]] const std::string& snapshot_address() const { return snapshots_.address(); }
   [[nodiscard]] RankPaths paths(const Key& key) const;
 
  private:
@@ -91,13 +95,15 @@ class RankLauncher {
   void failed(const Key& key, const Error& error);
   void ended(const Key& key, const Reaped& reaped);
   void report_when_empty(const Key& key, std::shared_ptr<Rank> rank, const Reaped& reaped);
-  [[nodiscard]] std::set<pid_t> warm_parents() const;
+  // Children that are no ranks.
+  [[nodiscard]] std::set<pid_t> helpers() const;
   WarmParent* warm_parent(JobId job, const JobSpec& spec);
 
   asio::io_context& context_;
   const Options options_;
   Listener& listener_;
   std::optional<NodeCgroup> cgroup_;
+  SnapshotProcess snapshots_;
   std::map<Key, Rank> ranks_;
   std::map<std::string, Key> asked_;   // of warm parents, by request id
   std::map<pid_t, Reaped> unclaimed_;  // ended before their parent told us their pid

@@ -27,6 +27,7 @@
 #include "io/http_server.h"
 #include "io/join_token.h"
 #include "io/link_server.h"
+#include "io/process.h"
 #include "io/state_lock.h"
 
 namespace holdfast {
@@ -158,9 +159,12 @@ Result<void> Server::start_network() {
   return {};
 }
 
-// What a login shell of the user would have, and this machine's cores shared among the nodes.
+// What a login shell of the user would have, the way to an object store, and this machine's cores
+// shared among the nodes.
 std::map<std::string, std::string> Server::agent_environment() const {
   std::map<std::string, std::string> environment;
+  for (const auto& [name, value] : own_environment())
+    if (name.starts_with("AWS_")) environment[name] = value;
   for (const char* name : {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ"})
     if (const char* value = ::getenv(name)) environment[name] = value;
   const long cores = ::sysconf(_SC_NPROCESSORS_ONLN);

@@ -20,13 +20,16 @@
   X(kJobFailed, "HF2002", "the job ended without success")                             \
   X(kStaleAttempt, "HF2003", "a newer attempt of the job has taken over")              \
   X(kBreakerOpen, "HF2004", "too many nodes look bad at once")                         \
+  X(kStoreUnavailable, "HF2005", "the object store does not answer")                   \
   X(kStateLocked, "HF3001", "another server uses this state folder")                   \
   X(kStateCorrupt, "HF3002", "the state folder cannot be trusted")                     \
   X(kPortInUse, "HF3003", "the port is in use")                                        \
   X(kIo, "HF3004", "the operating system refused an operation")                        \
   X(kDiskFull, "HF3005", "the disk is full")                                           \
+  X(kDamaged, "HF3006", "a checkpoint does not verify")                                \
   X(kUnauthenticated, "HF4001", "the caller is not known to this cluster")             \
-  X(kTokenExpired, "HF4002", "the join token has expired")
+  X(kTokenExpired, "HF4002", "the join token has expired")                             \
+  X(kStoreRefused, "HF4003", "the object store refuses the request")
 
 namespace holdfast {
 

@@ -6,14 +6,11 @@
 #include <string>
 #include <string_view>
 
+#include "base/os_error.h"
 #include "base/result.h"
 #include "io/unique_fd.h"
 
 namespace holdfast {
-
-// "cannot open /x/y: Permission denied; check who owns it": path, reason, remedy. kDiskFull for a
-// full disk or quota, kNotFound for ENOENT, kIo for the rest.
-[[nodiscard]] Error os_error(std::string_view action, const std::string& path, int number);
 
 // open(2) with O_CLOEXEC added.
 [[nodiscard]] Result<UniqueFd> open_file(const std::string& path, int flags, mode_t mode = 0);

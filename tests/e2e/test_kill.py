@@ -18,7 +18,7 @@ from cluster import ENDED, HOLDFAST, PYTHON, TRAIN, Cluster, ClusterTest, wait_f
 SHORT, LONG = (1, 2, 3), tuple(range(4, 20))
 STEPS, KILLS = 160, 6
 KINDS = ("server", "keeper", "agent", "warm", "rank", "helper", "client", "any", "server+agent",
-         "agent+agent", "server+keeper")
+         "agent+agent", "server+keeper", "snapshots", "snapshots+rank")
 
 
 class KillTest(ClusterTest):

@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 import sys
+import threading
 import time
 
 import torch
@@ -38,6 +39,62 @@ def misbehave(how, rank):
     raise SystemExit("no such misbehaviour: " + how)
 
 
+def die_in(phase):
+    """From here on this rank dies by SIGKILL in this phase of its next save."""
+    from holdfast import _engine
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying(kind, name, before=None, after=None):
+        real = getattr(kind, name)
+
+        def function(*arguments):
+            if before:
+                before(*arguments)
+            value = real(*arguments)
+            if after:
+                after(*arguments)
+            return value
+        setattr(kind, name, function)
+
+    def once_written(engine, step, rank, *_):
+        path = "%s/attempt-%04d/step-%08d/rank-%04d.json" % (engine.folder, engine.attempt, step, rank)
+
+        def watch():
+            while not os.path.exists(path):
+                pass
+            die()
+        threading.Thread(target=watch, daemon=True).start()
+
+    if phase == "filling":
+        dying(_engine.Image, "fill", before=die)
+    elif phase == "filled":
+        dying(_engine.Image, "publish", before=die)
+    elif phase == "published":
+        dying(_engine.Image, "publish", after=die)
+    elif phase == "writing":
+        dying(_engine.Engine, "persist", before=lambda *_: threading.Timer(0.002, die).start())
+    elif phase == "written":
+        dying(_engine.Engine, "persist", before=once_written)
+    elif phase == "committed":
+        dying(_engine.Engine, "persist", after=die)
+    elif phase == "in-memory":  # on all ranks, and nothing of it on the disk
+        dying(_engine.Engine, "persist", before=lambda *_: threading.Event().wait())
+
+
+def no_disk(step):
+    """From this step on nothing gets to the disk."""
+    from holdfast import _engine
+    real = _engine.Engine.persist
+
+    def persist(engine, at, *arguments):
+        if at >= step:
+            threading.Event().wait()
+        real(engine, at, *arguments)
+    _engine.Engine.persist = persist
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=60)
@@ -47,9 +104,13 @@ def main():
     parser.add_argument("--fault", default="", help="how")
     parser.add_argument("--fault-rank", type=int, default=1)
     parser.add_argument("--fault-step", type=int, default=8)
+    parser.add_argument("--no-disk-from", type=int, help="step; first attempt only")
+    parser.add_argument("--die", default="", help="phase of the save of --fault-step, first attempt only")
     parser.add_argument("--fault-once", action="store_true", help="only in the first attempt")
     args = parser.parse_args()
 
+    if args.no_disk_from is not None and os.environ["HOLDFAST_ATTEMPT"] == "1":
+        no_disk(args.no_disk_from)
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     torch.manual_seed(7)
@@ -73,6 +134,11 @@ def main():
         loss.backward()
         optimizer.step()
         holdfast.progress(step + 1, loss=loss.item(), tokens=16)
+        if args.die and rank == args.fault_rank and os.environ["HOLDFAST_ATTEMPT"] == "1":
+            if step + 1 == args.fault_step:
+                die_in(args.die)
+            elif step == args.fault_step:  # all ranks have left that save
+                os.kill(os.getpid(), signal.SIGKILL)
         if (step + 1) % args.every == 0:
             checkpoint.save(step + 1, model=model, optimizer=optimizer)
         # tidy: allow sleep, because the training script paces itself

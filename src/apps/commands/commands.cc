@@ -16,6 +16,7 @@ ExitCode exit_code_of(Errc errc) {
     case Errc::kUnparsable:
       return kExitBadInput;
     case Errc::kUnavailable:
+    case Errc::kStoreUnavailable:
       return kExitUnavailable;
     case Errc::kNotFound:
       return kExitNotFound;
@@ -32,9 +33,11 @@ ExitCode exit_code_of(Errc errc) {
     case Errc::kPortInUse:
     case Errc::kIo:
     case Errc::kDiskFull:
+    case Errc::kDamaged:
       return kExitMachine;
     case Errc::kUnauthenticated:
     case Errc::kTokenExpired:
+    case Errc::kStoreRefused:
       return kExitDenied;
   }
   return kExitJobFailed;

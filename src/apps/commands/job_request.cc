@@ -12,6 +12,7 @@
 #include "api/job_file.h"
 #include "io/files.h"
 #include "io/random.h"
+#include "io/s3_config.h"
 
 namespace holdfast {
 namespace {
@@ -69,7 +70,10 @@ Result<void> check_files(const JobSpec& spec) {
       script && !fs::is_regular_file(folder / *script, ignored))
     return invalid("command", "no script '" + (folder / *script).lexically_normal().string() +
                                   "'; check its name and the working folder");
-  if (!spec.checkpoint.folder.empty()) {
+  if (is_s3_url(spec.checkpoint.folder)) {
+    const auto url = parse_s3_url(spec.checkpoint.folder);
+    if (!url.ok()) return invalid("checkpoint.folder", url.error().detail);
+  } else if (!spec.checkpoint.folder.empty()) {
     const fs::path parent = fs::path(spec.checkpoint.folder).parent_path();
     if (!fs::is_directory(parent, ignored))
       return invalid("checkpoint.folder", "'" + parent.string() + "' is no folder; make it first");

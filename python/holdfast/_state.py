@@ -1,0 +1,175 @@
+"""A training state as a checkpoint keeps it: the bytes of its tensors, and a skeleton, which is a pickle
+of all the rest with a number in the place of each tensor.
+
+Reading one runs no code of whoever wrote it: only the types in _ALLOWED come out of a skeleton, and
+what is not among them is refused when it is saved, not when it is needed.
+"""
+import io
+import pickle
+import sys
+
+from ._engine import Refused
+
+_ALLOWED = {
+    "builtins": {"complex", "set", "frozenset", "bytearray", "range", "slice"},
+    "collections": {"OrderedDict", "defaultdict", "Counter", "deque"},
+    "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
+    "argparse": {"Namespace"},
+    "types": {"SimpleNamespace"},
+    "torch": {"Size", "device"},
+    "numpy": {"ndarray", "dtype"},
+    "numpy.core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy.core.numeric": {"_frombuffer"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "_codecs": {"encode"},
+}
+_DTYPES = ("float64", "float32", "float16", "bfloat16", "complex64", "complex128", "int64", "int32",
+           "int16", "int8", "uint8", "bool")
+
+
+def _is_allowed(module, name):
+    return name in _ALLOWED.get(module, ()) or (module == "torch" and name in _DTYPES)
+
+
+class _Writer(pickle.Pickler):
+    def __init__(self, file):
+        super().__init__(file, protocol=4)
+        self.tensors, self._numbers = [], {}
+        self._tensor = sys.modules["torch"].Tensor
+
+    def persistent_id(self, thing):
+        if not isinstance(thing, self._tensor):
+            return None
+        number = self._numbers.get(id(thing))
+        if number is None:
+            number = self._numbers[id(thing)] = len(self.tensors)
+            self.tensors.append(thing)
+        return number
+
+    def reducer_override(self, thing):
+        """Called for each object that is no plain value or container."""
+        is_name = isinstance(thing, type) or callable(thing) and hasattr(thing, "__qualname__")
+        named = thing if is_name else type(thing)
+        module, name = named.__module__, named.__qualname__
+        numpy_value = module == "numpy" and not is_name  # float64 and the like: by way of `scalar`
+        if not _is_allowed(module, name) and not numpy_value and not _is_torch_value(thing):
+            raise TypeError(
+                "a checkpoint cannot hold %s.%s; put numbers, text, containers, tensors or numpy arrays "
+                "there, or give an object with state_dict() by name" % (module, name))
+        return NotImplemented
+
+
+def _is_torch_value(thing):
+    torch = sys.modules["torch"]
+    return isinstance(thing, (torch.dtype, torch.device, torch.Size))
+
+
+class _Reader(pickle.Unpickler):
+    def __init__(self, file, tensors):
+        super().__init__(file)
+        self._tensors = tensors
+
+    def persistent_load(self, number):
+        if not isinstance(number, int) or not 0 <= number < len(self._tensors):
+            raise Refused("the skeleton names tensor %r, which is not there" % (number,))
+        return self._tensors[number]
+
+    def find_class(self, module, name):
+        if not _is_allowed(module, name):
+            raise Refused("the checkpoint names %s.%s, which no checkpoint of Holdfast holds" %
+                          (module, name))
+        return super().find_class(module, name)
+
+
+def _paths(thing, path, found):
+    """Fills {id(tensor): its dotted path}."""
+    if isinstance(thing, sys.modules["torch"].Tensor):
+        found.setdefault(id(thing), ".".join(path))
+    elif isinstance(thing, dict):
+        for key, value in thing.items():
+            _paths(value, path + [str(key)], found)
+    elif isinstance(thing, (list, tuple)):
+        for number, value in enumerate(thing):
+            _paths(value, path + [str(number)], found)
+
+
+def take_apart(state):
+    """(skeleton, tensors, descriptions) of a nested state. `state` is {"objects": {...}, ...}; the names
+    of tensors leave that first key out for "objects"."""
+    file = io.BytesIO()
+    writer = _Writer(file)
+    writer.dump(state)
+    names = {}
+    for part, things in state.items():
+        _paths(things, [] if part == "objects" else [part], names)
+    used, descriptions = set(), []
+    for number, tensor in enumerate(writer.tensors):
+        name = names.get(id(tensor), "tensor-%d" % number)
+        while name in used:
+            name += "'"
+        used.add(name)
+        descriptions.append(_describe(name, tensor))
+    return file.getvalue(), writer.tensors, descriptions
+
+
+def _describe(name, tensor):
+    torch = sys.modules["torch"]
+    dtype = str(tensor.dtype)[len("torch."):]
+    if dtype not in _DTYPES or tensor.layout != torch.strided or tensor.is_quantized:
+        raise TypeError("%s is a %s tensor of %s; a checkpoint holds dense ones of %s" %
+                        (name, str(tensor.layout)[len("torch."):], dtype, ", ".join(_DTYPES)))
+    return {"name": name, "dtype": dtype, "shape": list(tensor.shape),
+            "bytes": tensor.numel() * tensor.element_size()}
+
+
+def copy_into(image, tensors, descriptions, threads):
+    """The one copy of the state that a save costs. Tensors of a GPU go straight into the image, which is
+    pinned for that; not tested on one."""
+    torch = sys.modules["torch"]
+    held, pointers, places, lengths, cuda = [], [], [], [], False
+    for tensor, description, place in zip(tensors, descriptions, image.places):
+        if description["bytes"] == 0:
+            continue
+        if tensor.is_cuda:
+            _pinned_view(torch, image.address, place, tensor).copy_(tensor.detach(), non_blocking=True)
+            cuda = True
+            continue
+        tensor = tensor.detach().cpu().contiguous()
+        held.append(tensor)
+        pointers.append(tensor.data_ptr())
+        places.append(place)
+        lengths.append(description["bytes"])
+    image.fill(pointers, places, lengths, threads)
+    if cuda:
+        torch.cuda.synchronize()
+
+
+_pinned = {}  # address of an image -> bytes registered
+
+
+def _pinned_view(torch, address, place, tensor):
+    import ctypes
+    end = place + tensor.numel() * tensor.element_size()
+    if _pinned.get(address, 0) < end:
+        if address in _pinned:
+            torch.cuda.cudart().cudaHostUnregister(address)
+        torch.cuda.cudart().cudaHostRegister(address, end, 0)
+        _pinned[address] = end
+    memory = (ctypes.c_char * end).from_address(address)
+    return torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel(), offset=place).view(tensor.shape)
+
+
+def read_shard(shard, threads):
+    """The state in a shard, in new tensors; Damaged before anything comes out of what does not verify."""
+    torch = sys.modules["torch"]
+    descriptions = shard.tensors()
+    tensors = [torch.empty(d["shape"], dtype=getattr(torch, d["dtype"])) for d in descriptions]
+    wanted = [(d["at"], t.data_ptr(), d["bytes"]) for d, t in zip(descriptions, tensors) if d["bytes"]]
+    shard.read([w[0] for w in wanted], [w[1] for w in wanted], [w[2] for w in wanted], threads)
+    return put_together(shard.skeleton(), tensors)
+
+
+def put_together(skeleton, tensors):
+    """What take_apart() took apart."""
+    return _Reader(io.BytesIO(skeleton), tensors).load()

@@ -1,0 +1,149 @@
+#include "engine/checkpoint/peer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <thread>
+
+#include "engine/checkpoint/image_test.h"
+
+namespace holdfast::engine {
+namespace {
+
+constexpr ShardId kId{2, 30, 1, 4};
+
+// A socket pair in the place of TLS; `flip` changes one byte of what passes, counted from 0.
+class PlainStream final : public PeerStream {
+ public:
+  explicit PlainStream(int fd) : fd_(fd) {}
+  ~PlainStream() override { ::close(fd_); }
+  Result<void> send(std::span<const std::byte> bytes) override {
+    std::string copy(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (flip >= sent_ && flip < sent_ + copy.size()) copy[flip - sent_] ^= 1;
+    sent_ += copy.size();
+    const std::size_t most = cut > sent_ ? copy.size() : copy.size() / 2;
+    if (::send(fd_, copy.data(), most, MSG_NOSIGNAL) != static_cast<ssize_t>(most) ||
+        most < copy.size())
+      return Error{Errc::kUnavailable, "cut"};
+    return {};
+  }
+  Result<void> receive(std::span<std::byte> bytes) override {
+    while (!bytes.empty()) {
+      const ssize_t n = ::recv(fd_, bytes.data(), bytes.size(), 0);
+      if (n <= 0) return Error{Errc::kUnavailable, "gone"};
+      bytes = bytes.subspan(static_cast<std::size_t>(n));
+    }
+    return {};
+  }
+  std::uint64_t flip = UINT64_MAX;
+  std::uint64_t cut = UINT64_MAX;
+
+ private:
+  const int fd_;
+  std::uint64_t sent_ = 0;
+};
+
+class PeerTest : public testing::Test {
+ protected:
+  PeerTest() {
+    int fds[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) std::abort();
+    ours_ = std::make_unique<PlainStream>(fds[0]);
+    theirs_ = std::make_unique<PlainStream>(fds[1]);
+  }
+  ~PeerTest() override {
+    ours_.reset();
+    if (thread_.joinable()) thread_.join();
+  }
+  void serve() {
+    thread_ = std::thread([this] {
+      serve_peer(*theirs_, far_);
+      theirs_.reset();
+    });
+  }
+  static void put(SnapshotMemory& memory, const ShardId& id) {
+    const TestImage image(id, 3 << 20);
+    const auto slot = memory.take("j", id.rank, image.bytes.size());
+    ASSERT_TRUE(slot.ok());
+    std::memcpy(slot->region->bytes().data(), image.bytes.data(), image.bytes.size());
+    ASSERT_TRUE(memory.publish(slot->number, id, image.bytes.size(), false).ok());
+  }
+  Result<void> fetch(const ShardId& id, int wait_ms = 0) {
+    return fetch_from_peer(*ours_, near_, "j", id, std::chrono::milliseconds(wait_ms));
+  }
+  bool same() {
+    const auto slot = near_.pin("j", kId, 1);
+    const TestImage image(kId, 3 << 20);
+    return slot.ok() &&
+           std::memcmp(slot->region->bytes().data(), image.bytes.data(), image.bytes.size()) == 0;
+  }
+
+  SnapshotMemory near_, far_;
+  std::unique_ptr<PlainStream> ours_, theirs_;
+  std::thread thread_;
+};
+
+TEST_F(PeerTest, AnImageComesOver) {
+  put(far_, kId);
+  serve();
+  EXPECT_EQ(fetch({2, 31, 1, 4}).error().code, Errc::kNotFound);
+  const auto done = fetch(kId);
+  ASSERT_TRUE(done.ok()) << done.error().text();
+  EXPECT_TRUE(same());
+  EXPECT_TRUE(fetch(kId).ok()) << "it is here already";
+}
+
+TEST_F(PeerTest, ItIsWaitedFor) {
+  serve();
+  std::thread rank([this] { put(far_, kId); });
+  EXPECT_TRUE(fetch(kId, 60'000).ok());
+  rank.join();
+  EXPECT_TRUE(same());
+}
+
+TEST_F(PeerTest, WhatChangedOnItsWayIsNotKept) {
+  put(far_, kId);
+  theirs_->flip = 2'000'000;
+  serve();
+  EXPECT_EQ(fetch(kId).error().code, Errc::kDamaged);
+  EXPECT_TRUE(near_.list("j").empty());
+}
+
+TEST_F(PeerTest, APeerThatGoesHalfWayLeavesNothing) {
+  put(far_, kId);
+  theirs_->cut = 1'000'000;
+  serve();
+  EXPECT_EQ(fetch(kId).error().code, Errc::kUnavailable);
+  EXPECT_TRUE(near_.list("j").empty());
+}
+
+// What a peer may say in the place of an answer, and of a request.
+TEST_F(PeerTest, NonsenseIsRefused) {
+  const auto say = [](PlainStream& stream, const std::string& text) {
+    const auto length = static_cast<std::uint32_t>(text.size());
+    ASSERT_TRUE(stream.send(std::as_bytes(std::span(&length, 1))).ok());
+    ASSERT_TRUE(stream.send(std::as_bytes(std::span(text))).ok());
+  };
+  for (const char* text : {"", "[]", "{}", R"({"bytes": -1, "checksum": "x"})", R"({"bytes": 5})",
+                           R"({"bytes": 999999999999999, "checksum": "x"})"}) {
+    say(*theirs_, text);
+    const auto done = fetch(kId);
+    EXPECT_FALSE(done.ok()) << text;
+  }
+  EXPECT_EQ(near_.bytes(), 0u);
+  for (const char* text : {"{}", R"({"job": 1, "id": [], "wait_ms": 0})"}) {
+    int fds[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    PlainStream one(fds[0]), two(fds[1]);
+    say(one, text);
+    serve_peer(two, far_);  // returns: it hangs up
+  }
+}
+
+}  // namespace
+}  // namespace holdfast::engine

@@ -1,0 +1,201 @@
+#include "engine/checkpoint/persist.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "engine/checkpoint/crashing_folder_test.h"
+#include "engine/checkpoint/image_test.h"
+
+namespace holdfast::engine {
+namespace {
+
+constexpr std::uint32_t kRanks = 2;
+
+PersistRequest request(std::uint64_t attempt, std::uint64_t step, std::uint32_t rank) {
+  return {.job = "job",
+          .id = {attempt, step, rank, kRanks},
+          .keep = 2,
+          .created = "2026-11-25T00:00:00Z"};
+}
+
+// All ranks commit a step, one after the other; rank 0, which waits for the others, last.
+Result<void> commit(Folder& folder, std::uint64_t attempt, std::uint64_t step,
+                    std::optional<Base> base = std::nullopt) {
+  for (std::uint32_t rank = kRanks; rank-- > 0;) {
+    TestImage image({attempt, step, rank, kRanks});
+    PersistRequest mine = request(attempt, step, rank);
+    mine.base = base;
+    const Result<void> done = persist(folder, mine, image.image(), image.checksum, {});
+    // Rank 1 gives up waiting at once: its part is written.
+    if (rank == 0 || (!done.ok() && done.error().code != Errc::kUnavailable)) {
+      if (!done.ok()) return done;
+    }
+  }
+  return {};
+}
+
+// The newest commit that verifies, every byte of it as it was written.
+Result<Base> newest(Folder& folder) {
+  const Store store(folder, "job", 99, 2);
+  HF_TRY(const std::vector<Base> commits, store.chain());
+  for (const Base& at : commits) {
+    const Result<Manifest> manifest = store.manifest(at);
+    EXPECT_TRUE(manifest.ok()) << manifest.error().text();
+    if (!manifest.ok()) continue;
+    for (const ShardEntry& entry : manifest->shards) {
+      const std::string path = step_folder(at.attempt, at.step) + "/" + shard_name(entry.rank);
+      const TestImage image({at.attempt, at.step, entry.rank, kRanks});
+      auto file = folder.open(path);
+      EXPECT_TRUE(file.ok()) << "a commit without its shard: " << path;
+      if (!file.ok()) return Error{Errc::kDamaged, path};
+      const auto reader = ShardReader::open(std::move(*file), path,
+                                            {at.attempt, at.step, entry.rank, kRanks}, &entry);
+      EXPECT_TRUE(reader.ok()) << reader.error().text();
+      std::string tensor(image.layout.index.tensors[0].bytes, '\0');
+      EXPECT_TRUE(reader
+                      ->read({{image.layout.index.tensors[0].at,
+                               std::as_writable_bytes(std::span(tensor))}},
+                             2)
+                      .ok());
+      EXPECT_EQ(tensor, image.tensor(0));
+    }
+    return at;
+  }
+  return Base{};
+}
+
+using Loss = CrashingDisk::Loss;
+
+// Everything that a job does to its folder, cut off before each operation, with every kind of loss:
+// what is left is the commit before, or the one that was being made, and the job goes on from
+// there.
+TEST(Persist, APowerCutAnywhereLeavesTheOldCommitOrTheNew) {
+  std::set<std::uint64_t> outcomes;
+  for (std::uint64_t cut = 0; cut < 500; ++cut) {
+    bool crashed = false;
+    for (std::uint64_t seed = 0; seed < 12; ++seed) {
+      CrashingDisk disk;
+      CrashingFolder folder(disk);
+      for (const std::uint64_t step : {5, 10, 20}) ASSERT_TRUE(commit(folder, 1, step).ok());
+      disk.crash_at(disk.operations() + cut);
+      const bool said_done = commit(folder, 1, 30).ok();
+      crashed = disk.crashed();
+      const Loss loss = seed == 0   ? Loss::kEverythingUnsynced
+                        : seed == 1 ? Loss::kNothing
+                                    : Loss::kAtRandom;
+      disk.restart(loss, seed);
+      const Result<Base> found = newest(folder);
+      ASSERT_TRUE(found.ok()) << cut << " " << seed;
+      ASSERT_TRUE(*found == (Base{1, 20}) || *found == (Base{1, 30})) << cut << " " << found->step;
+      if (said_done && !crashed) {
+        ASSERT_EQ(*found, (Base{1, 30}));
+      }
+      outcomes.insert(found->step);
+      // The next attempt takes it as its base and goes on.
+      ASSERT_TRUE(commit(folder, 2, 40).ok());
+      const Store store(folder, "job", 2, 2);
+      ASSERT_EQ(store.chain().value(), (std::vector<Base>{{2, 40}, *found})) << cut << " " << seed;
+      ASSERT_EQ(newest(folder).value(), (Base{2, 40}));
+      ASSERT_FALSE(commit(folder, 1, 50).ok()) << "fenced";
+    }
+    if (!crashed) {
+      EXPECT_GT(cut, 25u);
+      EXPECT_EQ(outcomes, (std::set<std::uint64_t>{20, 30}));
+      return;
+    }
+  }
+  FAIL() << "it never ended";
+}
+
+TEST(Persist, APowerCutAtTheStartOfAnAttemptLosesNothing) {
+  for (std::uint64_t cut = 0; cut < 100; ++cut) {
+    bool crashed = false;
+    for (std::uint64_t seed = 0; seed < 12; ++seed) {
+      CrashingDisk disk;
+      CrashingFolder folder(disk);
+      ASSERT_TRUE(commit(folder, 1, 10).ok());
+      disk.crash_at(disk.operations() + cut);
+      static_cast<void>(Store(folder, "job", 2, 2).begin());
+      crashed = disk.crashed();
+      disk.restart(seed == 0   ? Loss::kEverythingUnsynced
+                   : seed == 1 ? Loss::kNothing
+                               : Loss::kAtRandom,
+                   seed);
+      ASSERT_TRUE(Store(folder, "job", 3, 2).begin().ok());
+      ASSERT_EQ(newest(folder).value(), (Base{1, 10})) << cut << " " << seed;
+    }
+    if (!crashed) {
+      EXPECT_GT(cut, 4u);
+      return;
+    }
+  }
+  FAIL() << "it never ended";
+}
+
+// One operation fails, as on a full or broken disk, and the program lives on.
+TEST(Persist, AnErrorAnywhereLeavesTheLastCommitAndTheNextSaveWorks) {
+  for (std::uint64_t at = 0; at < 500; ++at) {
+    CrashingDisk disk;
+    CrashingFolder folder(disk);
+    for (const std::uint64_t step : {10, 20}) ASSERT_TRUE(commit(folder, 1, step).ok());
+    const std::uint64_t before = disk.operations();
+    disk.fail_at(before + at, Errc::kDiskFull);
+    const Result<void> done = commit(folder, 1, 30);
+    const bool reached = disk.operations() > before + at;
+    disk.fail_at(UINT64_MAX, Errc::kIo);
+    const Base found = newest(folder).value();
+    // An error may come after the commit: of what syncs its name.
+    ASSERT_TRUE(found.step == 30 || (!done.ok() && found.step == 20)) << at;
+    const auto again = commit(folder, 1, 40);
+    ASSERT_TRUE(again.ok()) << at << " " << again.error().text();
+    ASSERT_EQ(newest(folder).value().step, 40u);
+    if (!reached) return;
+  }
+  FAIL() << "it never ended";
+}
+
+TEST(Persist, OneRankWithoutRoomMakesAllGiveUpWithItsReason) {
+  CrashingDisk disk;
+  CrashingFolder folder(disk);
+  ASSERT_TRUE(commit(folder, 1, 10).ok());
+  TestImage one({1, 20, 1, kRanks});
+  disk.fail_at(disk.operations() + 6, Errc::kDiskFull);
+  const auto failed = persist(folder, request(1, 20, 1), one.image(), one.checksum, {});
+  ASSERT_EQ(failed.error().code, Errc::kDiskFull) << failed.error().text();
+  TestImage zero({1, 20, 0, kRanks});
+  const auto also = persist(folder, request(1, 20, 0), zero.image(), zero.checksum, {});
+  EXPECT_EQ(also.error().code, Errc::kDiskFull);
+  EXPECT_THAT(also.error().detail, testing::HasSubstr("rank 1"));
+  // A third rank, late, is told by rank 0's entry and leaves nothing large behind.
+  TestImage late({1, 20, 1, kRanks});
+  EXPECT_EQ(persist(folder, request(1, 20, 1), late.image(), late.checksum, {}).error().code,
+            Errc::kDiskFull);
+  EXPECT_FALSE(folder.exists("attempt-0001/step-00000020/rank-0001.shard"));
+  EXPECT_FALSE(folder.exists("attempt-0001/step-00000020/rank-0000.shard"));
+  ASSERT_TRUE(commit(folder, 1, 30).ok());
+  EXPECT_FALSE(folder.exists("attempt-0001/step-00000020")) << "collected";
+}
+
+TEST(Persist, ACommittedStepIsNotWrittenAgain) {
+  CrashingDisk disk;
+  CrashingFolder folder(disk);
+  ASSERT_TRUE(commit(folder, 1, 10).ok());
+  const std::uint64_t before = disk.operations();
+  ASSERT_TRUE(commit(folder, 1, 10).ok());
+  EXPECT_EQ(disk.operations(), before);
+}
+
+TEST(Persist, AnAttemptThatIsSupersededWhileItWaitsIsFenced) {
+  CrashingDisk disk;
+  CrashingFolder folder(disk);
+  ASSERT_TRUE(commit(folder, 1, 10).ok());
+  TestImage zero({1, 20, 0, kRanks});
+  PersistHooks hooks;
+  hooks.wait = [&] { return Store(folder, "job", 2, 2).begin().ok(); };
+  const auto done = persist(folder, request(1, 20, 0), zero.image(), zero.checksum, hooks);
+  EXPECT_EQ(done.error().code, Errc::kStaleAttempt);
+  EXPECT_EQ(newest(folder).value(), (Base{1, 10}));
+}
+
+}  // namespace
+}  // namespace holdfast::engine

@@ -1,0 +1,147 @@
+#include "engine/checkpoint/shard_reader.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "engine/checkpoint/parallel.h"
+
+namespace holdfast::engine {
+namespace {
+
+constexpr std::uint64_t kBlocksPerRead = 4;
+
+struct Free {
+  void operator()(std::byte* bytes) const { std::free(bytes); }
+};
+using Buffer = std::unique_ptr<std::byte, Free>;
+
+Buffer aligned_buffer(std::size_t bytes) {
+  return Buffer(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
+}
+
+class MemoryReader final : public FileReader {
+ public:
+  MemoryReader(std::span<const std::byte> bytes, std::shared_ptr<const void> keeper)
+      : bytes_(bytes), keeper_(std::move(keeper)) {}
+  [[nodiscard]] std::uint64_t size() const override { return bytes_.size(); }
+  Result<void> read_at(std::uint64_t offset, std::span<std::byte> to) const override {
+    if (offset > bytes_.size() || to.size() > bytes_.size() - offset)
+      return Error{Errc::kDamaged, "the shard ends early"};
+    std::memcpy(to.data(), bytes_.data() + offset, to.size());
+    return {};
+  }
+
+ private:
+  const std::span<const std::byte> bytes_;
+  const std::shared_ptr<const void> keeper_;
+};
+
+// Copies the parts of [from, from + bytes) that are wanted. `wanted` is in order of `at`.
+void hand_out(std::uint64_t from, std::span<const std::byte> bytes,
+              const std::vector<ShardReader::Destination>& wanted) {
+  const std::uint64_t end = from + bytes.size();
+  auto next = std::ranges::upper_bound(wanted, from, {}, &ShardReader::Destination::at);
+  if (next != wanted.begin()) --next;
+  for (; next != wanted.end() && next->at < end; ++next) {
+    const std::uint64_t begin = std::max(from, next->at);
+    const std::uint64_t stop = std::min(end, next->at + next->to.size());
+    if (begin < stop)
+      std::memcpy(next->to.data() + (begin - next->at), bytes.data() + (begin - from),
+                  stop - begin);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<FileReader> memory_reader(std::span<const std::byte> bytes,
+                                          std::shared_ptr<const void> keeper) {
+  return std::make_unique<MemoryReader>(bytes, std::move(keeper));
+}
+
+Result<ShardReader> ShardReader::open(std::unique_ptr<FileReader> file, std::string name,
+                                      const ShardId& id, const ShardEntry* entry) {
+  const auto damaged = [&](const std::string& what) {
+    return Error{Errc::kDamaged, name + ": " + what};
+  };
+  const std::uint64_t total = file->size();
+  if (entry != nullptr && entry->bytes != total)
+    return damaged("has " + std::to_string(total) + " bytes, its manifest says " +
+                   std::to_string(entry->bytes));
+  if (total < kHeaderBytes || total % kAlignment != 0)
+    return damaged("has " + std::to_string(total) + " bytes, which no shard has");
+  const Buffer head = aligned_buffer(kHeaderBytes);
+  HF_TRY_VOID(file->read_at(0, {head.get(), kHeaderBytes}));
+  HF_TRY(const ShardHeader header, read_header({head.get(), kHeaderBytes}, total, name));
+  if (header.id != id) return damaged("it is of another attempt, step, rank or world size");
+  ShardReader reader(std::move(file), std::move(name), header);
+  HF_TRY_VOID(reader.read_table());
+  if (entry != nullptr && entry->checksum != reader.checksum())
+    return Error{Errc::kDamaged, reader.name_ + ": checksum is " + reader.checksum() +
+                                     ", its manifest says " + entry->checksum};
+  HF_TRY(const std::string index, reader.read_text(header.index_at, header.index_bytes));
+  HF_TRY(reader.index_, read_index(index, reader.name_, header.body));
+  HF_TRY(reader.skeleton_, reader.read_text(header.skeleton_at, header.skeleton_bytes));
+  return reader;
+}
+
+std::string ShardReader::checksum() const {
+  return table_checksum(std::span(table_).first(header_.blocks() * sizeof(std::uint64_t)));
+}
+
+Result<void> ShardReader::read_table() {
+  const std::uint64_t bytes = header_.total - header_.body;
+  const Buffer buffer = aligned_buffer(bytes);
+  if (!buffer) return Error{Errc::kDamaged, name_ + ": too large for this machine's memory"};
+  HF_TRY_VOID(file_->read_at(header_.body, {buffer.get(), bytes}));
+  table_.assign(buffer.get(), buffer.get() + bytes);
+  return {};
+}
+
+Result<std::string> ShardReader::read_text(std::uint64_t at, std::uint64_t bytes) const {
+  std::string text(bytes, '\0');
+  if (bytes == 0) return text;
+  const std::vector<Destination> wanted{{at, std::as_writable_bytes(std::span(text))}};
+  HF_TRY_VOID(
+      read_blocks(at / kBlockBytes, (at + bytes + kBlockBytes - 1) / kBlockBytes, wanted, 1));
+  return text;
+}
+
+Result<void> ShardReader::read(std::vector<Destination> destinations, unsigned threads) const {
+  std::ranges::sort(destinations, {}, &Destination::at);
+  return read_blocks(0, header_.blocks(), destinations, threads);
+}
+
+Result<void> ShardReader::read_blocks(std::uint64_t first, std::uint64_t last,
+                                      const std::vector<Destination>& destinations,
+                                      unsigned threads) const {
+  threads = std::max(threads, 1u);
+  std::vector<Buffer> buffers(threads);
+  const std::uint64_t reads = (last - first + kBlocksPerRead - 1) / kBlocksPerRead;
+  return for_each_parallel(reads, threads, [&](std::size_t i, unsigned thread) -> Result<void> {
+    Buffer& buffer = buffers[thread];
+    if (!buffer) buffer = aligned_buffer(kBlocksPerRead * kBlockBytes);
+    const std::uint64_t block = first + i * kBlocksPerRead;
+    const std::uint64_t from = block * kBlockBytes;
+    const std::uint64_t end =
+        std::min({header_.body, last * kBlockBytes, from + kBlocksPerRead * kBlockBytes});
+    const std::span<std::byte> bytes(buffer.get(), end - from);
+    HF_TRY_VOID(file_->read_at(from, bytes));
+    for (std::uint64_t at = 0; at < bytes.size(); at += kBlockBytes)
+      HF_TRY_VOID(verify(block + at / kBlockBytes,
+                         bytes.subspan(at, std::min(kBlockBytes, bytes.size() - at))));
+    hand_out(from, bytes, destinations);
+    return {};
+  });
+}
+
+Result<void> ShardReader::verify(std::uint64_t block, std::span<const std::byte> bytes) const {
+  std::uint64_t expected = 0;
+  std::memcpy(&expected, table_.data() + block * sizeof expected, sizeof expected);
+  if (block_checksum(bytes) == expected) return {};
+  return Error{Errc::kDamaged, name_ + ": block " + std::to_string(block) + " of " +
+                                   std::to_string(header_.blocks()) +
+                                   " (1 MiB each) has changed since it was written"};
+}
+
+}  // namespace holdfast::engine

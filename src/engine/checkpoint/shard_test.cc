@@ -1,0 +1,97 @@
+#include "engine/checkpoint/shard.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "engine/checkpoint/image_test.h"
+
+namespace holdfast::engine {
+namespace {
+
+constexpr ShardId kId{3, 120, 1, 4};
+
+Result<ShardReader> open(const std::string& bytes, const ShardId& id = kId,
+                         const ShardEntry* entry = nullptr) {
+  auto copy = std::make_shared<std::string>(bytes);
+  return ShardReader::open(memory_reader(std::as_bytes(std::span(*copy)), copy), "shard", id,
+                           entry);
+}
+
+Result<void> read_all(const ShardReader& reader, std::string* tensor = nullptr) {
+  if (tensor == nullptr) return reader.read({}, 2);
+  const TensorPiece& piece = reader.index().tensors[0];
+  tensor->assign(piece.bytes, '\0');
+  return reader.read({{piece.at, std::as_writable_bytes(std::span(*tensor))}}, 3);
+}
+
+TEST(Shard, WhatGoesInComesOut) {
+  for (const std::uint64_t bytes : {0ul, 1ul, 6000ul, 3ul << 20, (9ul << 20) + 77}) {
+    const TestImage image(kId, bytes);
+    EXPECT_EQ(image.bytes.size() % kAlignment, 0u);
+    const auto reader = open(image.bytes);
+    ASSERT_TRUE(reader.ok()) << reader.error().text();
+    EXPECT_EQ(reader->skeleton(), "skeleton of 120");
+    EXPECT_EQ(reader->index().tensors, image.layout.index.tensors);
+    EXPECT_EQ(reader->checksum(), image.checksum);
+    std::string tensor;
+    ASSERT_TRUE(read_all(*reader, &tensor).ok());
+    EXPECT_EQ(tensor, image.tensor(0));
+    EXPECT_EQ(reader->index().tensors[0].at % 64, 0u);
+  }
+}
+
+TEST(Shard, AnyFlippedBitIsFound) {
+  const TestImage image(kId, 2 << 20);
+  Prng prng(7);
+  for (int i = 0; i < 400; ++i) {
+    std::string bytes = image.bytes;
+    // The header and the tail more often than chance would have it.
+    const std::uint64_t at = i % 4 == 0   ? prng.below(4096)
+                             : i % 4 == 1 ? bytes.size() - 1 - prng.below(8192)
+                                          : prng.below(bytes.size());
+    bytes[at] = static_cast<char>(bytes[at] ^ (1 << prng.below(8)));
+    const auto reader = open(bytes);
+    const bool in_padding = at >= image.layout.header.body + image.layout.header.blocks() * 8;
+    if (in_padding) continue;
+    const Result<void> read = reader.ok() ? read_all(*reader) : Result<void>(reader.error());
+    ASSERT_FALSE(read.ok()) << at;
+    EXPECT_TRUE(read.error().code == Errc::kDamaged || at == 7) << at << read.error().text();
+  }
+}
+
+TEST(Shard, AnyTruncationIsFound) {
+  const TestImage image(kId, 70000);
+  for (std::size_t size = 0; size < image.bytes.size(); size += 1 + size / 50) {
+    const auto reader = open(image.bytes.substr(0, size));
+    ASSERT_FALSE(reader.ok());
+    EXPECT_EQ(reader.error().code, Errc::kDamaged);
+  }
+}
+
+TEST(Shard, AnotherShardIsRefused) {
+  const TestImage image(kId);
+  EXPECT_THAT(open(image.bytes, {3, 121, 1, 4}).error().detail, testing::HasSubstr("of another"));
+  ShardEntry entry{.rank = 1, .bytes = image.bytes.size(), .checksum = image.checksum};
+  EXPECT_TRUE(open(image.bytes, kId, &entry).ok());
+  entry.checksum.back() = entry.checksum.back() == '0' ? '1' : '0';
+  EXPECT_THAT(open(image.bytes, kId, &entry).error().detail,
+              testing::HasSubstr(", its manifest says " + entry.checksum));
+  entry.bytes += 4096;
+  EXPECT_THAT(open(image.bytes, kId, &entry).error().detail, testing::HasSubstr("bytes"));
+  std::string newer = image.bytes;
+  newer[7] = '3';
+  EXPECT_EQ(open(newer).error().code, Errc::kWrongState);
+}
+
+// A table is only worth its checksum: one that was made to fit the changed bytes is found as well.
+TEST(Shard, AResealedShardDiffersFromItsManifest) {
+  TestImage image(kId);
+  const ShardEntry entry{.rank = 1, .bytes = image.bytes.size(), .checksum = image.checksum};
+  image.bytes[5000] = static_cast<char>(image.bytes[5000] ^ 1);
+  ASSERT_TRUE(seal(image.image(), 1).ok());
+  EXPECT_TRUE(open(image.bytes).ok());
+  EXPECT_FALSE(open(image.bytes, kId, &entry).ok());
+}
+
+}  // namespace
+}  // namespace holdfast::engine

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/checkpoint/folder.h"
+#include "engine/checkpoint/manifest.h"
+
+namespace holdfast::engine {
+
+// The checkpoints of one job in a folder: lineage, commits, removal (docs/checkpoint-format.md).
+// Errors: kStaleAttempt when a newer attempt has begun, kDamaged, kWrongState for what a person
+// must decide about, those of the disk.
+class Store {
+ public:
+  // keep: commits of the chain that collect() leaves, at least 2.
+  Store(Folder& folder, std::optional<std::string> job, std::uint64_t attempt, std::uint64_t keep)
+      : folder_(folder), job_(std::move(job)), attempt_(attempt), keep_(keep < 2 ? 2 : keep) {}
+
+  // Takes a base and writes it down, once per attempt. When it could not be written, the next call
+  // tries again with the same base.
+  Result<void> begin();
+  // The base that was chosen and may not be written yet: hand it to who goes on for this one.
+  [[nodiscard]] const std::optional<Base>& taken() const { return taken_; }
+  void take(std::optional<Base> base) { taken_ = base; }
+  Result<void> check_fence() const;
+
+  // That has a lineage; 0: none.
+  [[nodiscard]] Result<std::uint64_t> newest_attempt() const;
+  // (attempt, step) of the valid commits, newest first.
+  [[nodiscard]] Result<std::vector<Base>> chain() const;
+  [[nodiscard]] Result<Manifest> manifest(const Base& commit) const;
+  [[nodiscard]] bool is_committed(std::uint64_t step) const;
+
+  // The folder for this attempt's files of `step`, durable.
+  Result<void> prepare(std::uint64_t step);
+  Result<void> put_entry(std::uint64_t step, std::uint32_t rank, const std::string& text);
+  // nullopt: not there yet, or what an earlier run left.
+  [[nodiscard]] Result<std::optional<EntryOrFailure>> entry(std::uint64_t step, std::uint32_t rank,
+                                                            const std::string& save) const;
+  // Everything that it names is durable.
+  Result<void> commit(const Manifest& manifest);
+
+  // Removes all but the newest `keep` commits of the chain, what dead attempts left, and what this
+  // attempt left uncommitted before `step`. What cannot be removed is left for the next time.
+  Result<void> collect(std::uint64_t step);
+  // Removes a commit or what is left of one, its manifest first.
+  void discard(std::uint64_t attempt, std::uint64_t step);
+
+ private:
+  [[nodiscard]] Result<std::vector<Base>> chain_from(std::uint64_t attempt) const;
+  [[nodiscard]] Result<std::vector<std::uint64_t>> numbered(const std::string& folder,
+                                                            std::string_view prefix) const;
+  [[nodiscard]] Result<Base> base_of(std::uint64_t attempt) const;
+  Result<void> write_into(const std::string& folder, const std::string& name,
+                          const std::string& text);
+
+  Folder& folder_;
+  const std::optional<std::string> job_;
+  const std::uint64_t attempt_;
+  const std::uint64_t keep_;
+  std::optional<Base> taken_;
+};
+
+}  // namespace holdfast::engine
