@@ -32,7 +32,8 @@ def install():
     if _installed:
         return
     _installed = True
-    for key in ("HOLDFAST_ERROR_FILE", "HOLDFAST_PROGRESS_PAGE", "RANK"):
+    for key in ("HOLDFAST_ERROR_FILE", "HOLDFAST_PROGRESS_PAGE", "RANK",
+                "TORCHELASTIC_RESTART_COUNT"):
         started_with[key] = os.environ.get(key)
     for part in (_install_stacks, _install_errors, _install_steps, _install_rendezvous):
         try:
@@ -100,12 +101,14 @@ def _report(kind, value, trace):
                   "traceback": _plain("".join(traceback.format_exception(kind, value, trace)),
                                       _TRACEBACK_MAX),
                   "rank": int(started_with["RANK"] or 0), "pid": os.getpid(),
-                  "time_unix_s": time.time()}
+                  "restart": started_with["TORCHELASTIC_RESTART_COUNT"], "time_unix_s": time.time()}
         aside = path + ".other"
         if _rank_is_another_process():
             path = aside
+            record = _first(_earlier(aside) + [record])
         else:
-            earlier = _earlier(path) or (_earlier(aside) if kind.__name__ in _LAUNCHERS else None)
+            # A launcher ends for its workers, and they for the first of them that failed.
+            earlier = _first(_earlier(path) + (_earlier(aside) if kind.__name__ in _LAUNCHERS else []))
             if earlier and kind.__name__ in _LAUNCHERS:
                 record.update(type=earlier["type"], message=earlier["message"],
                               traceback=earlier["traceback"] + "\n" + record["traceback"])
@@ -122,16 +125,30 @@ def _report(kind, value, trace):
 
 
 def _earlier(path):
-    """The record in `path` if it is another process's and whole, else None."""
+    """The records in `path`, of which one may hold another: the whole ones of other processes."""
     import json
+    found = []
     try:
         with open(path, encoding="utf-8") as file:
-            earlier = json.load(file)
-        earlier.pop("earlier", None)
-        whole = all(isinstance(earlier[key], str) for key in ("type", "message", "traceback"))
-        return earlier if whole and earlier["pid"] != os.getpid() else None
-    except (OSError, ValueError, AttributeError, KeyError):
+            record = json.load(file)
+        while record is not None:
+            nested = record.pop("earlier", None)
+            whole = all(isinstance(record[key], str) for key in ("type", "message", "traceback"))
+            if whole and record["pid"] != os.getpid() and isinstance(record["time_unix_s"], float):
+                found.append(record)
+            record = nested
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        pass
+    return found
+
+
+def _first(records):
+    """The first of those that are of the same restart, by the launcher, as the last; None: no records."""
+    if not records:
         return None
+    last = max(records, key=lambda record: record["time_unix_s"])
+    return min((record for record in records if record.get("restart") == last.get("restart")),
+               key=lambda record: record["time_unix_s"])
 
 
 def _message(value):

@@ -166,7 +166,8 @@ class HookTest(support.Folder):
         self.assertEqual((status, record["type"], record["message"], record["rank"]),
                          (1, "ValueError", "bäd", 3))
         self.assertEqual(record["traceback"], output)
-        self.assertEqual(set(record), {"type", "message", "traceback", "rank", "pid", "time_unix_s"})
+        self.assertEqual(set(record), {"type", "message", "traceback", "rank", "pid", "restart",
+                                       "time_unix_s"})
         self.assertEqual(sorted(os.listdir(self.dir)), ["error.json", "page", "program.py"])
 
     def test_a_replaced_excepthook_hides_nothing(self):
@@ -204,6 +205,26 @@ class HookTest(support.Folder):
         record = self.error()
         self.assertEqual(record["type"], "ZeroDivisionError")
         self.assertIn("ChildFailedError: worker 1", record["traceback"])
+
+    def test_of_a_launchers_workers_the_first_that_failed_is_told(self):
+        fails = "'import os\\n%sraise %s'"
+        claims = "import holdfast; holdfast.progress(1)\\n"  # it holds the page, and fails in consequence
+        for first, then in ((fails % ("", "KeyError"), fails % ("", "OSError")),
+                            (fails % ("", "KeyError"), fails % (claims, "OSError")),
+                            ("'1/0'", fails % ("", "OSError"))):
+            for path in ("error.json", "error.json.other", "page"):
+                if os.path.exists(self.path(path)):
+                    os.unlink(self.path(path))
+            self.run_cold(
+                "import os, subprocess, sys\n"
+                "class ChildFailedError(Exception): pass\n"
+                "def worker(code, restart):\n"
+                "    subprocess.call([sys.executable, '-c', code],\n"
+                "                    env=dict(os.environ, TORCHELASTIC_RESTART_COUNT=restart))\n"
+                "worker('raise IndexError', '0')\n"
+                "worker(%s, '1')\nworker(%s, '1')\nworker('raise OSError', '1')\n"
+                "raise ChildFailedError('worker 1')\n" % (first, then))
+            self.assertEqual(self.error()["type"], "ZeroDivisionError" if "1/0" in first else "KeyError")
 
     def test_texts_that_no_file_could_hold(self):
         self.run_cold("class Bad(Exception):\n    def __str__(self): raise OSError\nraise Bad\n")
