@@ -52,7 +52,8 @@ class _Writer(pickle.Pickler):
         is_name = isinstance(thing, type) or callable(thing) and hasattr(thing, "__qualname__")
         named = thing if is_name else type(thing)
         module, name = named.__module__, named.__qualname__
-        numpy_value = module == "numpy" and not is_name  # float64 and the like: by way of `scalar`
+        # float64 and the like: by way of `scalar`. Since numpy 1.25 each dtype has a class of its own.
+        numpy_value = module in ("numpy", "numpy.dtypes") and not is_name
         if not _is_allowed(module, name) and not numpy_value and not _is_torch_value(thing):
             raise TypeError(
                 "a checkpoint cannot hold %s.%s; put numbers, text, containers, tensors or numpy arrays "
