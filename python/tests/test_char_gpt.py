@@ -32,8 +32,9 @@ class CharGptTest(support.Folder):
             self.finish(self.ranks(world, 1, "--out", alone))
             folder = self.path("ck-%d" % world)
             poison = self.write("poison.py", (
-                "import os, runpy, sys, torch, holdfast\nreal = holdfast.progress\n"
-                "def progress(step, **more):\n    real(step, **more)\n    step == 9 and os.kill(os.getpid(), 9)\n"
+                "import os, runpy, sys, torch, holdfast.checkpoint\nreal = holdfast.progress\n"
+                "def progress(step, **more):\n    real(step, **more)\n"
+                "    step == 9 and holdfast.checkpoint.wait() and os.kill(os.getpid(), 9)\n"
                 "holdfast.progress = progress\nrunpy.run_path(%r, run_name='__main__')\n" % TRAIN))
             for pid in self.ranks(world, 1, target=poison, HOLDFAST_CHECKPOINT_DIR=folder):
                 self.assertNotEqual(support.reap(pid), 0)
