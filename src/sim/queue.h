@@ -122,7 +122,7 @@ class Queue {
 
   Instant now_;
   std::uint64_t count_ = 0;
-  std::deque<Beat> line_;             // beats, by time
+  std::deque<Beat> line_;              // beats, by time
   std::vector<Entry> beats_, others_;  // heaps
   std::vector<Action> actions_;
   std::vector<std::uint32_t> free_;
