@@ -25,8 +25,8 @@ existed then get their per-rank state and generators back, others keep what they
 Where: HOLDFAST_CHECKPOINT_DIR; without it nothing is saved or restored and the program just runs.
 HOLDFAST_CHECKPOINT_INTERVAL (steps), HOLDFAST_JOB and HOLDFAST_ATTEMPT (1) complete it. Of the commits,
 the newest HOLDFAST_CHECKPOINT_KEEP (3) stay, the first of each HOLDFAST_CHECKPOINT_KEEP_EVERY steps (0: of
-none), and of all these what fits into HOLDFAST_CHECKPOINT_BUDGET bytes (0: all); never fewer than two. The files are described in docs/checkpoint-format.md; reading one runs no code of its
-writer's.
+none), and of all these what fits into HOLDFAST_CHECKPOINT_BUDGET bytes (0: all); never fewer than two.
+The files are described in docs/checkpoint-format.md; reading one runs no code of its writer's.
 
 `python3 -m holdfast.checkpoint list|verify DIR [--json]` looks at such a folder.
 """
