@@ -175,6 +175,9 @@ class Shard:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self._lib.hf_ckpt_shard_close(self._handle)
 
     def tensors(self):

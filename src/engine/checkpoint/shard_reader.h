@@ -48,6 +48,8 @@ class ShardReader {
   Result<std::string> read_text(std::uint64_t at, std::uint64_t bytes) const;
   Result<void> read_blocks(std::uint64_t first, std::uint64_t last,
                            const std::vector<Destination>& destinations, unsigned threads) const;
+  Result<void> copy_blocks(std::uint64_t first, std::uint64_t last,
+                           const std::vector<Destination>& destinations, unsigned threads) const;
   Result<void> verify(std::uint64_t block, std::span<const std::byte> bytes) const;
 
   std::unique_ptr<FileReader> file_;
