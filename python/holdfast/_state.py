@@ -168,12 +168,12 @@ def _pinned_view(torch, address, place, tensor):
 def read_shard(shard, threads, targets, with_own):
     """The state in a shard: in the memory of `targets`, {name: tensor}, where they are as it was saved,
     else in new tensors. Without with_own the tensors of per_rank are left empty. Damaged: targets are
-    written in part; verify the shard first (read() of nothing) where they must not be."""
+    written in part; verify_shard() first where they must not be."""
     torch = sys.modules["torch"]
     tensors, wanted = [], []
     for description in shard.tensors():
         name, dtype = description["name"], getattr(torch, description["dtype"])
-        if not with_own and name.startswith("per_rank."):
+        if not _is_wanted(description, with_own):
             tensors.append(torch.empty(0, dtype=dtype))
             continue
         there = targets.get(name)
@@ -184,6 +184,17 @@ def read_shard(shard, threads, targets, with_own):
             wanted.append((description["at"], there.data_ptr(), description["bytes"]))
     shard.read([w[0] for w in wanted], [w[1] for w in wanted], [w[2] for w in wanted], threads)
     return put_together(shard.skeleton(), tensors)
+
+
+def verify_shard(shard, threads, with_own):
+    """What read_shard() would read."""
+    wanted = [(d["at"], d["bytes"]) for d in shard.tensors() if d["bytes"] and _is_wanted(d, with_own)]
+    if wanted:
+        shard.read([at for at, _ in wanted], None, [length for _, length in wanted], threads)
+
+
+def _is_wanted(description, with_own):
+    return with_own or not description["name"].startswith("per_rank.")
 
 
 def targets_in(state):

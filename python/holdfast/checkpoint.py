@@ -327,7 +327,7 @@ def _find_nearest(engine, image, manifest, places, notes, with_own):
                 engine.fetch(address, *image)
             shard = engine.shard(MEMORY, *image)
             try:
-                shard.read([], [], [], _threads())
+                states.verify_shard(shard, _threads(), with_own)
             except BaseException:
                 shard.close()
                 raise

@@ -47,7 +47,7 @@ void hand_out(std::uint64_t from, std::span<const std::byte> bytes,
   for (; next != wanted.end() && next->at < end; ++next) {
     const std::uint64_t begin = std::max(from, next->at);
     const std::uint64_t stop = std::min(end, next->at + next->to.size());
-    if (begin < stop)
+    if (begin < stop && next->to.data() != nullptr)
       std::memcpy(next->to.data() + (begin - next->at), bytes.data() + (begin - from),
                   stop - begin);
   }
@@ -109,8 +109,19 @@ Result<std::string> ShardReader::read_text(std::uint64_t at, std::uint64_t bytes
 }
 
 Result<void> ShardReader::read(std::vector<Destination> destinations, unsigned threads) const {
+  if (destinations.empty()) return read_blocks(0, header_.blocks(), destinations, threads);
   std::ranges::sort(destinations, {}, &Destination::at);
-  return read_blocks(0, header_.blocks(), destinations, threads);
+  std::uint64_t first = 0, last = 0;  // of a run of blocks that are wanted
+  for (const Destination& wanted : destinations) {
+    const std::uint64_t begin = wanted.at / kBlockBytes;
+    if (begin > last) {
+      HF_TRY_VOID(read_blocks(first, last, destinations, threads));
+      first = begin;
+    }
+    const std::uint64_t end = wanted.at + wanted.to.size();
+    last = std::max(last, (end + kBlockBytes - 1) / kBlockBytes);
+  }
+  return read_blocks(first, last, destinations, threads);
 }
 
 Result<void> ShardReader::read_blocks(std::uint64_t first, std::uint64_t last,
