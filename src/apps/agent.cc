@@ -94,6 +94,7 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
 
   const AgentConfig config_;
   const NodeId node_;
+  const std::map<std::string, std::string> software_;
   asio::io_context context_{1};
   AgentMachine machine_;
   RankLauncher launcher_;
@@ -114,6 +115,7 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
 Agent::Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIdentity identity)
     : config_(std::move(config)),
       node_(node),
+      software_(read_software(config_.host_root == "none" ? "/" : config_.host_root)),
       launcher_(context_,
                 {.node = node,
                  .folder = config_.folder,
@@ -157,7 +159,7 @@ agent_message::Hello Agent::self() {
           .cpus = std::thread::hardware_concurrency(),
           .memory_bytes = std::uint64_t{machine.totalram} * machine.mem_unit,
           .snapshot_address = launcher_.snapshot_address(),
-          .software = read_software(config_.host_root == "none" ? "/" : config_.host_root)};
+          .software = software_};
 }
 
 void Agent::pick_rendezvous_port() {

@@ -1,4 +1,4 @@
-// Any bytes: a machine that can be written and read again, or an error; a change does it or leaves it.
+// Any bytes: a machine that can be written and read again, or an error; a change, or none.
 
 #include <cstddef>
 #include <cstdint>
