@@ -41,10 +41,15 @@ std::string dash(std::string text) {
   return text.empty() ? "-" : std::move(text);
 }
 
+bool lasts(const json& fault) {
+  const json& present = at(fault, "present");
+  return present.is_boolean() && present.get<bool>();
+}
+
 std::size_t lasting(const json& node) {
   std::size_t count = 0;
   for (const json& one : list_at(at(node, "health"), "faults"))
-    if (at(one, "present") == true) ++count;
+    if (lasts(one)) ++count;
   return count;
 }
 
@@ -100,7 +105,7 @@ std::string health_page(const json& node, const Clocks& clocks, const Paint& pai
     const json& fault = at(*one, "fault");
     rows.push_back({kind_of(fault), dash(text_at(fault, "device")), text_at(fault, "action"),
                     std::to_string(whole_at(*one, "times")), ago(*one, "last_ns", clocks) + " ago",
-                    at(*one, "present") == true ? "lasts" : "over",
+                    lasts(*one) ? "lasts" : "over",
                     one_line(text_at(fault, "line"))});
   }
   out += rows.size() == 1 ? "\nnothing was found on it\n" : "\n" + render_table(rows, paint);

@@ -135,7 +135,9 @@ Result<void> Server::start(int keeper) {
   for (const auto& [id, node] : loop_->controller().state().nodes) {
     if (node.state == NodeState::kGone) continue;
     nobody = false;
-    if (node.state != NodeState::kProvisioning && config_.local_machines) driver_->adopt(id);
+    const bool is_down =
+        node.state == NodeState::kProvisioning || node.state == NodeState::kRebooting;
+    if (!is_down && config_.local_machines) driver_->adopt(id);
   }
   if (nobody) loop_->submit(event::ClusterMade{config_.spec});
   return {};
