@@ -1,11 +1,14 @@
 # One function makes a room of the house: a static library with strict warnings, its headers checked
 # to compile on their own, and a test program made of the *_test.cc files that stand beside the code.
 #
-#   hf_module(NAME core DEPS base model [SOURCES extra.cc ...])
+#   hf_module(NAME core DEPS base model [SOURCES extra.cc ...] [EXCLUDE not_of_it.cc ...])
 function(hf_module)
-  cmake_parse_arguments(M "" "NAME" "DEPS;SOURCES;TEST_DEPS" ${ARGN})
+  cmake_parse_arguments(M "" "NAME" "DEPS;SOURCES;TEST_DEPS;EXCLUDE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
+  foreach(excluded IN LISTS M_EXCLUDE)
+    list(REMOVE_ITEM sources ${CMAKE_CURRENT_SOURCE_DIR}/${excluded})
+  endforeach()
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_(test|bench|fuzz)\\.cc$|/main\\.cc$")
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")

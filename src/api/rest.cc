@@ -121,6 +121,8 @@ Result<Injected> parse_injected(const std::string& text, const std::vector<Injec
   if (!has_what) return Error{Errc::kInvalidField, "what: missing; say what to inject"};
   if (injected.what == Injection::kKernelLog && injected.line.empty())
     return Error{Errc::kInvalidField, "line: missing; give the kernel log line"};
+  if (injected.what == Injection::kGpu && injected.line.empty())
+    return Error{Errc::kInvalidField, "line: missing; give what changes, as JSON"};
   return injected;
 }
 
@@ -142,8 +144,8 @@ Result<Ask> parse_node_request(const HttpRequest& request, const std::vector<std
     if (words[3] == "thaw") return Ask(ask::ThawNode{node});
     if (words[3] == "inject") {
       HF_TRY(const Injected injected,
-             parse_injected(request.body,
-                            {Injection::kNodeKill, Injection::kNodeFreeze, Injection::kKernelLog}));
+             parse_injected(request.body, {Injection::kNodeKill, Injection::kNodeFreeze,
+                                           Injection::kKernelLog, Injection::kGpu}));
       return Ask(ask::InjectNode{node, injected.what, injected.line});
     }
   }

@@ -10,6 +10,8 @@
 //   POST /v1/nodes/{n3}/thaw
 //   POST /v1/nodes/{n3}/inject            {"what": "node-kill" | "node-freeze"}
 //                                         {"what": "kmsg", "line": L}
+//                                         {"what": "gpu", "line": CHANGE}, of the node's recorded
+//                                         machine (drivers/recorded_machine.h)
 //   GET  /v1/jobs
 //   POST /v1/jobs                         body: api/job_file.h; answers 201
 //   GET  /v1/jobs/{name or j1}            with a live view of its ranks
@@ -70,8 +72,8 @@ struct ThawNode {
 };
 struct InjectNode {
   NodeId node;
-  Injection what = Injection::kNodeKill;  // kNodeKill, kNodeFreeze or kKernelLog
-  std::string line;                       // kKernelLog: one line
+  Injection what = Injection::kNodeKill;  // kNodeKill, kNodeFreeze, kKernelLog, kGpu
+  std::string line;                       // kKernelLog, kGpu: one line
 };
 struct ListJobs {};
 struct Submit {

@@ -117,7 +117,8 @@ TEST(Rest, BadRequests) {
        "HF1007: the body is not a JSON object; send {\"what\": ...}"},
       {post("/v1/nodes/n1/inject", "{}"), "HF1001: what: missing; say what to inject"},
       {post("/v1/nodes/n1/inject", R"({"what":"rank-kill"})"),
-       "HF1001: what: '\"rank-kill\"' is not allowed; give one of node-kill, node-freeze, kmsg"},
+       "HF1001: what: '\"rank-kill\"' is not allowed; give one of node-kill, node-freeze, kmsg, "
+       "gpu"},
       {post("/v1/nodes/n1/inject", R"({"what":"kmsg"})"),
        "HF1001: line: missing; give the kernel log line"},
       {post("/v1/nodes/n1/inject", R"({"what":"kmsg","line":"a\nb"})"),

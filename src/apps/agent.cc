@@ -14,6 +14,7 @@
 
 #include "apps/chaos_on_node.h"
 #include "apps/checkpoint_library.h"
+#include "apps/device_watch.h"
 #include "apps/log_shipper.h"
 #include "apps/python_files.h"
 #include "apps/rank_launcher.h"
@@ -22,6 +23,7 @@
 #include "io/clock.h"
 #include "io/file_tail.h"
 #include "io/files.h"
+#include "io/host_probe.h"
 #include "io/link_client.h"
 #include "io/sockets.h"
 
@@ -34,6 +36,13 @@ constexpr auto kLookSeldom = std::chrono::milliseconds(100);
 // Ports for rank 0's store: below the range that the kernel gives to outgoing connections.
 constexpr std::uint16_t kRendezvousFirst = 20000;
 constexpr std::uint16_t kRendezvousLast = 31999;
+
+DeviceWatch::Options watch_options(const AgentConfig& config) {
+  return {.devices = config.devices,
+          .host_root = config.host_root == "none" ? std::string() : config.host_root,
+          .folder = config.folder,
+          .interval = milliseconds(static_cast<std::int64_t>(config.probe_interval_s * 1000))};
+}
 
 // Wires the agent's machine to processes, files and the link. One thread, but for the link's
 // callbacks, which only post.
@@ -73,9 +82,11 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
   void perform(const agent_effect::ArmGrace& grace);
   void perform(const agent_effect::ArmHeartbeat& heartbeat);
   void perform(const agent_effect::Leave& leave);
+  void perform(const agent_effect::ResetDevices& reset) { devices_.reset(reset.devices); }
 
   agent_message::Hello self();
   void pick_rendezvous_port();
+  void change_devices(const std::string& what);
   void watch_children();
   void look();
   void read_kernel_log();
@@ -83,12 +94,14 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
 
   const AgentConfig config_;
   const NodeId node_;
+  const std::map<std::string, std::string> software_;
   asio::io_context context_{1};
   AgentMachine machine_;
   RankLauncher launcher_;
   LogShipper logs_;
   StackCollector stacks_;
   KernelLogTail kernel_log_;
+  DeviceWatch devices_;
   std::uint16_t rendezvous_port_ = 0;
   std::int64_t last_ship_ns_ = 0;
   Duration heartbeat_interval_ = milliseconds(500);
@@ -102,6 +115,7 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
 Agent::Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIdentity identity)
     : config_(std::move(config)),
       node_(node),
+      software_(read_software(config_.host_root == "none" ? "/" : config_.host_root)),
       launcher_(context_,
                 {.node = node,
                  .folder = config_.folder,
@@ -115,7 +129,10 @@ Agent::Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIde
               [this](const agent_message::StacksCollected& stacks) {
                 step(agent_event::StacksRead{stacks});
               }),
-      kernel_log_(config_.kernel_log, KernelLogTail::Start::kEnd) {}
+      kernel_log_(config_.kernel_log, KernelLogTail::Start::kEnd),
+      devices_(
+          context_, watch_options(config_), [this](const AgentEvent& event) { step(event); },
+          [this](pid_t pid) { launcher_.add_helper(pid); }) {}
 
 int Agent::run(LinkClient::Options link) {
   pick_rendezvous_port();
@@ -127,6 +144,7 @@ int Agent::run(LinkClient::Options link) {
     context_.stop();
   });
   look();
+  devices_.start();
   context_.run();
   return 0;
 }
@@ -140,7 +158,8 @@ agent_message::Hello Agent::self() {
           .pid = ::getpid(),
           .cpus = std::thread::hardware_concurrency(),
           .memory_bytes = std::uint64_t{machine.totalram} * machine.mem_unit,
-          .snapshot_address = launcher_.snapshot_address()};
+          .snapshot_address = launcher_.snapshot_address(),
+          .software = software_};
 }
 
 void Agent::pick_rendezvous_port() {
@@ -166,10 +185,18 @@ void Agent::step(const AgentEvent& event) {
 void Agent::take(const ServerMessage& message) {
   if (const auto* ack = std::get_if<server_message::LogAck>(&message))
     return logs_.acknowledged(*ack);
-  if (const auto* inject = std::get_if<server_message::Inject>(&message))
+  if (const auto* inject = std::get_if<server_message::Inject>(&message)) {
+    if (inject->what == Injection::kGpu) return change_devices(inject->line);
     return inject_here(*inject, launcher_, config_.kernel_log);
+  }
   if (std::holds_alternative<server_message::Welcome>(message)) logs_.reconnected();
   step(agent_event::Received{message});
+}
+
+void Agent::change_devices(const std::string& what) {
+  spdlog::warn("chaos: gpu {}", what);
+  if (const Result<void> changed = devices_.change(what); !changed.ok())
+    spdlog::warn("{}", changed.error().text());
 }
 
 void Agent::perform(const agent_effect::Send& send) {
@@ -293,6 +320,7 @@ Result<int> run_agent(const AgentConfig& given) {
   HF_TRY(const std::string ca, read_file(config.ca, 64 * 1024));
   HF_TRY(const std::string token, read_file(config.folder + "/join.token", 4096));
   HF_TRY(const std::string python, unpack_python(config.folder));
+  HF_TRY_VOID(DeviceWatch::prepare(watch_options(config)));
   HF_TRY(const JoinResult joined, join(config.server, ca, token));
   Agent agent(config, joined.node, python,
               {.address = config.address, .ca_pem = ca, .credentials = joined.credentials});

@@ -13,6 +13,9 @@ struct AgentConfig {
   std::string folder;                 // of this node; holds join.token
   std::string address = "127.0.0.1";  // where other nodes reach this one
   std::string kernel_log;             // empty: FOLDER/kernel.log; a machine of its own: /dev/kmsg
+  std::string devices = "auto";       // see DeviceWatch
+  std::string host_root = "/";        // likewise
+  double probe_interval_s = 10;
 };
 
 // Joins the cluster and runs ranks until the control plane sends it away. Returns the exit status.

@@ -52,6 +52,8 @@ void inject_here(const server_message::Inject& inject, RankLauncher& launcher,
       if (const auto written = append_line(kernel_log, inject.line); !written.ok())
         spdlog::warn("{}", written.error().text());
       return;
+    case Injection::kGpu:  // the agent's: its recorded machine
+      return;
     case Injection::kNodeKill:
       launcher.signal_everything(SIGKILL);
       ::kill(::getpid(), SIGKILL);

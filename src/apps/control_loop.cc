@@ -122,6 +122,8 @@ void ControlLoop::perform(const Effect& effect) {
     world_.provision(provision->node);
   else if (const auto* terminate = std::get_if<effect::Terminate>(&effect))
     world_.terminate(terminate->node);
+  else if (const auto* reboot = std::get_if<effect::Reboot>(&effect))
+    world_.reboot(reboot->node);
   else if (const auto* evidence = std::get_if<effect::KeepEvidence>(&effect))
     world_.keep(*evidence);
 }

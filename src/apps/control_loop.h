@@ -31,6 +31,7 @@ class ControlLoop {
     virtual void send(NodeId node, const ServerMessage& message) = 0;
     virtual void provision(NodeId node) = 0;
     virtual void terminate(NodeId node) = 0;
+    virtual void reboot(NodeId node) = 0;
     virtual void keep(const effect::KeepEvidence& evidence) = 0;
   };
 

@@ -16,6 +16,7 @@
 
 #include "core/diagnose/flight_record.h"
 #include "core/diagnose/kernel_log.h"
+#include "core/health/health_rules.h"
 #include "io/files.h"
 #include "io/utf8.h"
 
@@ -82,6 +83,28 @@ Result<std::int32_t> signal_of(const json& value, const std::string& where) {
   return bad_field(where, value, "give a signal's number or its name, such as SIGKILL");
 }
 
+// A finding of a probe, as the control plane tells it: "KIND[ on DEVICE][; why this rung]:
+// EVIDENCE".
+std::optional<Fault> read_finding(std::string_view line) {
+  const auto end = line.find_first_of(" :;");
+  if (end == std::string_view::npos) return std::nullopt;
+  const std::string_view kind = line.substr(0, end);
+  if (health_rule(kind) == nullptr) return std::nullopt;
+  std::string device;
+  constexpr std::string_view kOn = " on ";
+  if (line.substr(end).starts_with(kOn)) {
+    const std::string_view rest = line.substr(end + kOn.size());
+    device = rest.substr(0, std::min(rest.find("; "), rest.find(": ")));
+  }
+  Fault fault = fault_of(kind, std::move(device), std::string(line));
+  // The driver's own action is in the evidence: "GPU recovery action 1 (reset_device)".
+  const auto open = line.find(" ("), close = line.find(')', open);
+  if (kind == "gpu_recovery" && close != std::string_view::npos)
+    if (const auto action = parse_word<Action>(line.substr(open + 2, close - open - 2)))
+      fault.action = *action;
+  return fault;
+}
+
 class FolderReader {
  public:
   explicit FolderReader(std::string folder) : folder_(std::move(folder)) {}
@@ -96,6 +119,7 @@ class FolderReader {
     HF_TRY_VOID(read_root(root));
     HF_TRY_VOID(read_flight_records());
     HF_TRY_VOID(read_kernel_logs());
+    HF_TRY_VOID(read_findings());
     return std::move(result_);
   }
 
@@ -233,6 +257,22 @@ class FolderReader {
     return {};
   }
 
+  Result<void> read_findings() {
+    for (const std::string& name : files_in("findings")) {
+      if (!name.ends_with(".txt")) continue;
+      HF_TRY(const auto text, optional_file("findings/" + name));
+      std::string_view rest = text ? std::string_view(*text) : std::string_view();
+      while (!rest.empty()) {
+        const auto end = std::min(rest.find('\n'), rest.size());
+        if (auto fault = read_finding(rest.substr(0, end)))
+          result_.evidence.findings.push_back(
+              {node_named(name.substr(0, name.size() - 4)), std::move(*fault), {}});
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+      }
+    }
+    return {};
+  }
+
   // The last number in a file's name is its rank: "rank-3.pickle", PyTorch's "nccl_trace_rank_3".
   Result<void> read_flight_records() {
     constexpr std::string_view kDigits = "0123456789";
@@ -333,7 +373,17 @@ std::string line_of(const Evidence& fault) {
     const std::string line = fault.what.substr(at == 0 ? 0 : at + 2);
     if (read_kernel_line(line)) return line;
   }
-  return fault.what;
+  return {};
+}
+
+Result<void> write_finding(const std::string& folder, const Evidence& fault) {
+  const std::string name = to_string(fault.node);
+  if (const std::string line = line_of(fault); !line.empty())
+    return append_line(folder + "/kmsg/" + name + ".log", line);
+  const std::string prefix = name + ": ";
+  const bool is_prefixed = fault.what.starts_with(prefix);
+  return append_line(folder + "/findings/" + name + ".txt",
+                     is_prefixed ? fault.what.substr(prefix.size()) : fault.what);
 }
 
 Result<void> link_log(const std::string& from, const std::string& to) {
@@ -347,7 +397,7 @@ Result<void> write_incident_folder(const std::string& folder, const effect::Keep
                                    WallTime started, const std::string& logs) {
   const AttemptRecord& attempt = kept.attempt;
   HF_TRY_VOID(remove_tree(folder));
-  for (const char* part : {"/logs", "/kmsg", "/stacks"})
+  for (const char* part : {"/logs", "/kmsg", "/findings", "/stacks"})
     HF_TRY_VOID(make_folder(folder + part, 0700));
   json ranks = json::array();
   const auto count = static_cast<std::uint32_t>(attempt.nodes.size()) * attempt.ranks_per_node;
@@ -359,8 +409,7 @@ Result<void> write_incident_folder(const std::string& folder, const effect::Keep
   for (const auto& stacks : attempt.stacks)
     HF_TRY_VOID(write_file_atomic(folder + "/stacks/rank-" + std::to_string(stacks.rank) + ".txt",
                                   stacks.answered ? stacks.text : std::string(), 0600));
-  for (const Evidence& fault : attempt.node_faults)
-    HF_TRY_VOID(append_line(folder + "/kmsg/" + to_string(fault.node) + ".log", line_of(fault)));
+  for (const Evidence& fault : attempt.node_faults) HF_TRY_VOID(write_finding(folder, fault));
   const json root = {{"job", kept.job_name},
                      {"attempt", attempt.number.value},
                      {"started", static_cast<double>(started.ns) / 1e9},

@@ -51,6 +51,31 @@ TEST_F(IncidentFolderTest, ReadsRanksLogsKernelLogsAndStacks) {
   EXPECT_THAT(with_node_names(judge(evidence).summary, *found), HasSubstr("gpu-b: xid 79"));
 }
 
+TEST_F(IncidentFolderTest, FindingsOfProbesAreEvidenceToo) {
+  effect::KeepEvidence kept{.incident = IncidentId{1}, .job = JobId{1}, .job_name = "train"};
+  kept.attempt.number = Attempt{1};
+  kept.attempt.nodes = {NodeId{3}};
+  kept.attempt.node_faults = {
+      {"n3: gpu_recovery on 0000:61:00; back 3 s after reset_device: NVML: GPU recovery action 2 "
+       "(reboot_node); uncorrected ECC errors: 1 volatile",
+       NodeId{3},
+       {},
+       {},
+       CauseClass::kAccelerator}};
+  ASSERT_TRUE(write_incident_folder(path("i1"), kept, WallTime{}, path("logs")).ok());
+  const auto found = read_incident_folder(path("i1"));
+  ASSERT_TRUE(found.ok()) << found.error().text();
+  ASSERT_EQ(found->evidence.findings.size(), 1u);
+  const Fault& fault = found->evidence.findings[0].fault;
+  EXPECT_EQ(fault.kind, "gpu_recovery");
+  EXPECT_EQ(fault.device, "0000:61:00");
+  EXPECT_EQ(fault.action, Action::kRebootNode);
+  const Verdict verdict = judge(found->evidence);
+  EXPECT_EQ(verdict.cause, CauseClass::kAccelerator);
+  EXPECT_EQ(verdict.action, Action::kRebootNode);
+  EXPECT_THAT(with_node_names(verdict.summary, *found), HasSubstr("n3: gpu_recovery"));
+}
+
 TEST_F(IncidentFolderTest, BadInputNamesFieldValueAndRemedy) {
   EXPECT_THAT(read_incident_folder(folder() + "/none").error().text(), HasSubstr("HF1003"));
   EXPECT_THAT(error_of("{"), HasSubstr("no JSON"));

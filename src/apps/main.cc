@@ -29,6 +29,7 @@ void add_all(CLI::App& app, const std::vector<std::string>& job_command) {
   add_sim(app);
   add_advise(app);
   add_diagnose(app);
+  add_probe(app);
   add_explain(app);
   add_version(app);
   add_server(app);

@@ -61,6 +61,9 @@ class RankLauncher {
   // Everything that lives here, warm parents too: for chaos.
   void signal_everything(int signal);
 
+  // A child of this process that is none of the ranks': it is left alone while it lives.
+  void add_helper(pid_t pid) { helpers_.insert(pid); }
+
   // Call on SIGCHLD.
   void reap_children();
   // Ranks over their memory limit, where no cgroup watches it. Call about ten times a second.
@@ -104,6 +107,7 @@ class RankLauncher {
   Listener& listener_;
   std::optional<NodeCgroup> cgroup_;
   SnapshotProcess snapshots_;
+  std::set<pid_t> helpers_;
   std::map<Key, Rank> ranks_;
   std::map<std::string, Key> asked_;   // of warm parents, by request id
   std::map<pid_t, Reaped> unclaimed_;  // ended before their parent told us their pid

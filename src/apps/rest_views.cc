@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apps/health_views.h"
 #include "model/codec.h"
 
 namespace holdfast {
@@ -100,7 +101,7 @@ json status_view(const ControlLoop& loop) {
   const ClusterState& state = loop.controller().state();
   json nodes = json::array(), jobs = json::array(), open = json::array();
   for (const auto& [id, node] : state.nodes)
-    if (node.state != NodeState::kGone) nodes.push_back(to_json_value(node));
+    if (node.state != NodeState::kGone) nodes.push_back(node_view(node));
   for (const auto& [id, job] : state.jobs) jobs.push_back(brief(job, loop));
   for (const auto& [id, incident] : state.incidents)
     if (incident.state == IncidentState::kOpen) open.push_back(to_json_value(incident));
@@ -112,6 +113,12 @@ json status_view(const ControlLoop& loop) {
                       {"incidents_open", std::move(open)},
                       {"server_pid", ::getpid()}},
                      loop);
+}
+
+json nodes_of(const ClusterState& state) {
+  json list = json::array();
+  for (const auto& [id, node] : state.nodes) list.push_back(node_view(node));
+  return list;
 }
 
 template <class Map>
@@ -158,9 +165,10 @@ HttpResponse render_view(const Ask& ask, const ControlLoop& loop, const RankLogs
   };
   if (std::holds_alternative<ask::Status>(ask)) return ok(status_view(loop));
   if (std::holds_alternative<ask::ListNodes>(ask))
-    return ok(with_clocks({{"nodes", list_of(state.nodes)}}, loop));
+    return ok(with_clocks({{"nodes", nodes_of(state)}}, loop));
   if (const auto* node = std::get_if<ask::DescribeNode>(&ask))
-    return one_of(state.nodes, node->node, "node");
+    return core.node(node->node) != nullptr ? ok(node_view(*core.node(node->node)))
+                                            : one_of(state.nodes, node->node, "node");
   if (std::holds_alternative<ask::ListIncidents>(ask))
     return ok(with_clocks({{"incidents", list_of(state.incidents)}}, loop));
   if (const auto* incident = std::get_if<ask::DescribeIncident>(&ask))

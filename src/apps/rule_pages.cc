@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/diagnose/kernel_rules.h"
+#include "core/health/health_rules.h"
 
 namespace holdfast {
 namespace {
@@ -38,6 +39,18 @@ std::string code_table(std::string_view kind, const Paint& paint) {
          "\nOne of them: holdfast explain " + std::string(kind) + " " + rows[1][0] + "\n";
 }
 
+std::string health_rule_page(const HealthRule& rule, const Paint& paint) {
+  const std::string looks =
+      rule.looks == 1 ? "" : ", in " + std::to_string(rule.looks) + " looks in a row";
+  return section(paint, rule.kind, upper_first(rule.condition) + looks + ".") +
+         section(paint, "Cause class", word_of(rule.cause)) +
+         section(paint, "What Holdfast does",
+                 std::string(word_of(rule.action)) + ": " + std::string(action_text(rule.action)) +
+                     ".") +
+         section(paint, "Why", upper_first(rule.why) + ".") + paint(Ink::kBold, "Source") + "\n  " +
+         std::string(rule.source) + "\n";
+}
+
 }  // namespace
 
 std::string_view action_text(Action action) {
@@ -47,13 +60,14 @@ std::string_view action_text(Action action) {
     case Action::kRestartRanks:
       return "restarts the job's ranks from the last commit; the node stays";
     case Action::kRestartOnOtherNodes:
-      return "restarts the job's ranks on other nodes";
+      return "gives the node no new work while it lasts; a spare takes its place";
     case Action::kResetDevice:
-      return "takes the node out of service and gives it back, to have its device reset; a spare "
-             "takes its place";
+      return "takes the node out of service and resets the device; a spare takes its place, and "
+             "the "
+             "node comes back as one. Ill again within a day: reboot, then replace";
     case Action::kRebootNode:
-      return "takes the node out of service and gives it back, to be rebooted; a spare takes its "
-             "place";
+      return "takes the node out of service and reboots it; a spare takes its place, and the node "
+             "comes back as one. Ill again within a day: replace";
     case Action::kReplaceNode:
       return "replaces the node";
     case Action::kStopJob:
@@ -92,8 +106,10 @@ std::optional<std::string> kind_page(std::string_view kind, const Paint& paint) 
                     std::string(word_of(rule.action)), std::string(rule.meaning),
                     std::string(rule.source)});
   }
-  if (rows.size() == 1) return std::nullopt;
-  return render_table(rows, paint) +
+  std::string page;
+  if (const HealthRule* rule = health_rule(kind)) page = health_rule_page(*rule, paint);
+  if (rows.size() == 1) return page.empty() ? std::nullopt : std::optional(page);
+  return page + (page.empty() ? "" : "\n") + render_table(rows, paint) +
          "\nIn a message: * anything, # a number, @ a device, % a process.\n";
 }
 
@@ -101,6 +117,9 @@ std::string kinds_text() {
   std::vector<std::string_view> kinds{"xid", "sxid"};
   for (const KernelRule& rule : kernel_rules())
     if (std::ranges::find(kinds, rule.kind) == kinds.end()) kinds.push_back(rule.kind);
+  for (const std::span<const HealthRule> rules : {device_rules(), host_rules()})
+    for (const HealthRule& rule : rules)
+      if (std::ranges::find(kinds, rule.kind) == kinds.end()) kinds.push_back(rule.kind);
   std::string text;
   for (const std::string_view kind : kinds) text += (text.empty() ? "" : " ") + std::string(kind);
   return text;

@@ -59,6 +59,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   void send(NodeId node, const ServerMessage& message) override;
   void provision(NodeId node) override;
   void terminate(NodeId node) override;
+  void reboot(NodeId node) override;
   void keep(const effect::KeepEvidence& evidence) override;
 
   // LinkServer::Listener, on gRPC's threads
@@ -111,7 +112,8 @@ Result<void> Server::open() {
           .nodes_folder = state_ + "/nodes",
           .agent_command = {"/proc/self/exe", "agent", "--server",
                             config_.host + ":" + std::to_string(config_.link_port), "--ca",
-                            state_ + "/ca/ca.crt", "--cluster", config_.uuid, "--folder"},
+                            state_ + "/ca/ca.crt", "--cluster", config_.uuid, "--devices",
+                            config_.devices, "--host-root", config_.host_root, "--folder"},
           .environment = agent_environment()},
       [this](NodeId node) { return make_token(node); },
       [this](NodeId node, const std::string& reason) {
@@ -133,7 +135,9 @@ Result<void> Server::start(int keeper) {
   for (const auto& [id, node] : loop_->controller().state().nodes) {
     if (node.state == NodeState::kGone) continue;
     nobody = false;
-    if (node.state != NodeState::kProvisioning && config_.local_machines) driver_->adopt(id);
+    const bool is_down =
+        node.state == NodeState::kProvisioning || node.state == NodeState::kRebooting;
+    if (!is_down && config_.local_machines) driver_->adopt(id);
   }
   if (nobody) loop_->submit(event::ClusterMade{config_.spec});
   return {};
@@ -196,6 +200,12 @@ void Server::terminate(NodeId node) {
   loop_->submit(event::NodesLost{{node}, "given back", true});
 }
 
+// A machine that is somebody else's cannot be restarted from here: it is given back.
+void Server::reboot(NodeId node) {
+  if (config_.local_machines) return driver_->reboot(node);
+  terminate(node);
+}
+
 void Server::keep(const effect::KeepEvidence& evidence) {
   const std::string attempt = to_string(evidence.attempt.number);
   const WallTime started{wall_now().ns - (loop_->now() - evidence.attempt.started).ns};
@@ -234,7 +244,8 @@ Result<LinkServer::Joined> Server::on_join(std::string_view token, std::string_v
   const bool expected = loop_->call([&] {
     const auto& nodes = loop_->controller().state().nodes;
     const auto found = nodes.find(node);
-    return found != nodes.end() && found->second.state == NodeState::kProvisioning;
+    return found != nodes.end() && (found->second.state == NodeState::kProvisioning ||
+                                    found->second.state == NodeState::kRebooting);
   });
   if (!expected)
     return Error{Errc::kUnauthenticated, "token: " + to_string(node) +
@@ -302,8 +313,13 @@ HttpResponse Server::answer_on_loop(const Ask& ask) {
     const auto thawed = driver_->thaw(thaw->node);
     return thawed.ok() ? HttpResponse{202, "{}"} : render_error(thawed.error());
   }
-  if (const auto* node = std::get_if<ask::InjectNode>(&ask))
+  if (const auto* node = std::get_if<ask::InjectNode>(&ask)) {
+    if (node->what == Injection::kGpu && !config_.devices.starts_with("recorded:"))
+      return render_error({Errc::kWrongState,
+                           "gpu: the nodes of this cluster have no recorded machine to change; "
+                           "start one with `holdfast up --devices recorded:FILE`"});
     return inject(node->node, {.what = node->what, .line = node->line});
+  }
   if (const auto* rank = std::get_if<ask::InjectJob>(&ask)) {
     const JobRecord* job = job_of(rank->job);
     if (job == nullptr) return render_error(no_such_job(rank->job));
@@ -382,6 +398,8 @@ Result<ServerConfig> read_server_config(const std::string& state) {
     config.spec.spares = json.at("spares");
     config.spec.machines_max = json.at("machines_max");
     config.spec.breaker_percent = json.at("breaker_percent");
+    config.devices = json.value("devices", config.devices);
+    config.host_root = json.value("host_root", config.host_root);
     const std::string driver = json.value("driver", "local");
     if (driver != "local" && driver != "external")
       return Error{Errc::kInvalidField, state + "/cluster.json: driver: '" + driver +
@@ -404,6 +422,8 @@ Result<void> write_server_config(const std::string& state, const ServerConfig& c
                             {"spares", config.spec.spares},
                             {"machines_max", config.spec.machines_max},
                             {"breaker_percent", config.spec.breaker_percent},
+                            {"devices", config.devices},
+                            {"host_root", config.host_root},
                             {"driver", config.local_machines ? "local" : "external"},
                             {"host", config.host},
                             {"link_port", config.link_port},

@@ -16,6 +16,10 @@ struct ServerConfig {
   // true: `server` starts an agent process per node. false: machines are somebody else's to start;
   // each finds its password in DIR/nodes/n3/join.token.
   bool local_machines = true;
+  // What local nodes watch (apps/device_watch.h). They share one host, so by default none watches
+  // it.
+  std::string devices = "auto";
+  std::string host_root = "none";
   std::string host = "127.0.0.1";
   std::uint16_t link_port = 0;
   std::uint16_t api_port = 0;

@@ -114,6 +114,8 @@ Result<void> prepare_state(const UpRequest& request) {
   HF_TRY_VOID(claim_folder(request.state));
   config.uuid = new_uuid();
   config.spec = request.spec;
+  config.devices = request.devices;
+  config.host_root = request.host;
   const auto hint = static_cast<std::uint16_t>(kPortFirst + (::getpid() * 13) % 5000);
   HF_TRY(config.link_port, free_port(config.host, kPortFirst, kPortLast, hint));
   config.api_port = request.api_port;

@@ -9,10 +9,12 @@
 namespace holdfast {
 
 struct UpRequest {
-  std::string state;           // folder, made if it is not there
-  ClusterSpec spec;            // name, nodes, spares, machines_max, breaker_percent
-  bool spec_given = false;     // the person asked for a size: an existing cluster must have it
-  std::uint16_t api_port = 0;  // 0: a free one
+  std::string state;             // folder, made if it is not there
+  ClusterSpec spec;              // name, nodes, spares, machines_max, breaker_percent
+  bool spec_given = false;       // the person asked for a size: an existing cluster must have it
+  std::uint16_t api_port = 0;    // 0: a free one
+  std::string devices = "auto";  // of its nodes: auto, none, recorded:FILE
+  std::string host = "none";     // likewise: none, recorded:FOLDER
 };
 
 // Makes the folder a cluster's, if it is none yet: CA, operator's certificate, cluster.json (last,

@@ -18,6 +18,7 @@
 #include "apps/server.h"
 #include "apps/terminal.h"
 #include "apps/up.h"
+#include "drivers/recorded_machine.h"
 #include "io/clock.h"
 #include "io/files.h"
 #include "io/process.h"
@@ -101,6 +102,22 @@ Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, boo
   return Error{Errc::kUnavailable, "not every node joined within " +
                                        std::to_string(kUpTimeout.ms() / 1000) + " s; look at " +
                                        state + "/nodes/*/agent.log"};
+}
+
+// What its nodes watch: files that they find wherever they start, and that can be read now.
+Result<void> settle_watched(UpRequest& request) {
+  constexpr std::string_view kRecorded = "recorded:";
+  if (request.devices.starts_with(kRecorded)) {
+    const std::string file = absolute(request.devices.substr(kRecorded.size()));
+    HF_TRY(const std::string text, read_file(file, 1 << 20));
+    HF_TRY_VOID(parse_recorded_machine(text, file));
+    request.devices = std::string(kRecorded) + file;
+  } else if (request.devices != "auto" && request.devices != "none") {
+    return Error{Errc::kInvalidField, "devices: '" + request.devices +
+                                          "' is not known; give auto, none or recorded:FILE"};
+  }
+  if (request.host != "none") request.host = absolute(request.host);
+  return {};
 }
 
 Result<int> up(const UpRequest& request, bool json) {
@@ -204,6 +221,17 @@ void add_up(CLI::App& app) {
                   "and the operator is asked")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
+  command
+      .add_option("--devices", request->devices,
+                  "What the nodes take for their accelerators: auto (NVIDIA's library, where it is "
+                  "installed), none, or recorded:FILE, a recorded machine behind a test double of "
+                  "that library, which `holdfast chaos gpu` changes")
+      ->capture_default_str();
+  command
+      .add_option("--host-root", request->host,
+                  "What the nodes take for their host: none (they share this one), or a folder "
+                  "with a recorded /proc and /sys")
+      ->capture_default_str();
   command.add_option("--port", request->api_port, "Port of the control API (0: a free one)");
   command.footer(
       "\nExamples:\n  holdfast up --nodes 4 --spares 1\n"
@@ -211,7 +239,10 @@ void add_up(CLI::App& app) {
   command.callback([request, json, nodes, spares] {
     request->spec_given = nodes->count() + spares->count() > 0;
     request->state = absolute(request->state);
-    finish([&]() -> Result<int> { return up(*request, *json); });
+    finish([&]() -> Result<int> {
+      HF_TRY_VOID(settle_watched(*request));
+      return up(*request, *json);
+    });
   });
 }
 
@@ -263,6 +294,19 @@ void add_agent(CLI::App& app) {
   command.add_option(
       "--kernel-log", config->kernel_log,
       "Kernel log to watch (default: FOLDER/kernel.log; a machine of its own: /dev/kmsg)");
+  command
+      .add_option("--devices", config->devices,
+                  "auto (NVIDIA's library, where it is installed), none, or recorded:FILE")
+      ->capture_default_str();
+  command
+      .add_option("--host-root", config->host_root,
+                  "The host that is watched: /, none, or a folder with a recorded /proc and /sys")
+      ->capture_default_str();
+  command
+      .add_option("--probe-interval", config->probe_interval_s,
+                  "Seconds from one look at devices and host to the next")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
   command.footer(
       "\nExample:\n  holdfast agent --server 10.0.0.1:14000 --ca ca.crt --cluster UUID "
       "--folder /var/lib/holdfast-node --kernel-log /dev/kmsg\n");

@@ -105,6 +105,15 @@ void LocalDriver::watch(NodeId node, pid_t pid) {
 }
 
 void LocalDriver::terminate(NodeId node) {
+  rebooting_.erase(node);
+  const pid_t pid = find_agent(node);
+  if (pid == 0) return report_gone(node, "its agent process is gone");
+  watch(node, pid);
+  kill(pid, SIGKILL);
+}
+
+void LocalDriver::reboot(NodeId node) {
+  rebooting_.insert(node);
   const pid_t pid = find_agent(node);
   if (pid == 0) return report_gone(node, "its agent process is gone");
   watch(node, pid);
@@ -141,6 +150,7 @@ void LocalDriver::sweep(NodeId node, const std::string& reason, int rounds_left)
   if (auto groups = NodeCgroup::open(options_.cluster, to_string(node)); groups.ok())
     static_cast<void>(groups->remove());
   --sweeps_;
+  if (rebooting_.erase(node) > 0) return provision(node);
   on_gone_(node, reason);
 }
 

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,9 @@ class LocalDriver {
   void adopt(NodeId node);
   // Ends the agent, and with it its ranks. Reported through OnGone. Idempotent.
   void terminate(NodeId node);
+  // The machine stops and starts: its agent and all that it ran end, and a new agent begins in the
+  // same folder. Idempotent while it is down. Reported through OnGone only if it cannot start.
+  void reboot(NodeId node);
   // Kills what is left of any node, also of frozen ones that were given up. True: nothing is, and
   // all has been reported; call it again until then.
   bool kill_everything();
@@ -64,7 +68,8 @@ class LocalDriver {
   const MakeToken make_token_;
   const OnGone on_gone_;
   std::map<NodeId, asio::posix::stream_descriptor> watched_;
-  int sweeps_ = 0;  // under way
+  std::set<NodeId> rebooting_;  // down, to be started when nothing of them is left
+  int sweeps_ = 0;              // under way
 };
 
 }  // namespace holdfast

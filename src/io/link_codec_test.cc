@@ -185,8 +185,8 @@ TEST(LinkCodec, RefusesWhatNoPeerWouldSend) {
   wire::ServerEnvelope server;
   server.mutable_welcome()->set_heartbeat_interval_ns(-1);
   expect_refused(server, "welcome.heartbeat_interval: -1 ns");
-  server.mutable_inject()->set_what(6);
-  expect_refused(server, "inject.what: 6");
+  server.mutable_inject()->set_what(7);
+  expect_refused(server, "inject.what: 7");
   server = to_wire(ServerMessage(server_message::WarmUp()));
   for (int i = 0; i < 2; ++i)
     server.mutable_warm_up()->mutable_spec()->add_environment()->set_name("PATH");

@@ -11,7 +11,9 @@ namespace holdfast::agent_message {
 HF_FIELDS(Heartbeat, rendezvous_port, job, attempt, progress)
 HF_FIELDS(RankExited, job, attempt, exit)
 HF_FIELDS(AttemptDrained, job, attempt)
-HF_FIELDS(FaultSeen, fault)
+HF_FIELDS(FaultSeen, fault, present)
+HF_FIELDS(FaultCleared, kind, device)
+HF_FIELDS(DevicesReset, ok, detail)
 HF_FIELDS(LogChunk, job, attempt, rank, offset, bytes)
 }  // namespace holdfast::agent_message
 
@@ -26,5 +28,6 @@ HF_FIELDS(ForgetJob, job)
 HF_FIELDS(LogAck, job, attempt, rank, offset)
 HF_FIELDS(Fenced, reason)
 HF_FIELDS(Inject, what, job, rank, signal, line)
+HF_FIELDS(ResetDevices, devices, reason)
 }  // namespace holdfast::server_message
 // clang-format on

@@ -282,6 +282,22 @@ Result<ClusterState> decode_cluster_state(std::string_view text) {
   return decode<ClusterState>("state", text);
 }
 
+std::string encode(const DevicesReading& reading) {
+  return Writer::write(reading).dump();
+}
+
+std::string encode(const HostReading& reading) {
+  return Writer::write(reading).dump();
+}
+
+Result<DevicesReading> decode_devices_reading(std::string_view text) {
+  return decode<DevicesReading>("devices", text);
+}
+
+Result<HostReading> decode_host_reading(std::string_view text) {
+  return decode<HostReading>("host", text);
+}
+
 json to_json_value(const NodeRecord& node) {
   return Writer::write(node);
 }

@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "model/cluster.h"
 #include "model/event.h"
+#include "model/readings.h"
 
 namespace holdfast {
 
@@ -25,6 +26,12 @@ namespace holdfast {
 [[nodiscard]] std::string encode(const ClusterState& state);
 [[nodiscard]] Result<Event> decode_event(std::string_view text);
 [[nodiscard]] Result<ClusterState> decode_cluster_state(std::string_view text);
+
+// What a probe's process tells its agent.
+[[nodiscard]] std::string encode(const DevicesReading& reading);
+[[nodiscard]] std::string encode(const HostReading& reading);
+[[nodiscard]] Result<DevicesReading> decode_devices_reading(std::string_view text);
+[[nodiscard]] Result<HostReading> decode_host_reading(std::string_view text);
 
 // The REST view of one thing.
 [[nodiscard]] nlohmann::json to_json_value(const NodeRecord& node);

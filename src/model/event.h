@@ -20,16 +20,18 @@
 
 namespace holdfast {
 
-enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet };
+enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet, kRepair };
 template <>
 inline constexpr auto kWords<TimerKind> =
-    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet"});
+    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet", "repair"});
 
-// A timer belongs to one attempt of one job, so a late one is recognised as stale.
+// A timer belongs to one attempt of one job, or to one repair of one node (`attempt` is then the
+// number of that repair), so a late one is recognised as stale.
 struct TimerId {
   TimerKind kind = TimerKind::kDrain;
   JobId job;
   Attempt attempt;
+  NodeId node = {};
   friend auto operator<=>(const TimerId&, const TimerId&) = default;
 };
 
@@ -50,6 +52,17 @@ struct NodesLost {  // in one event what was noticed at one time: the breaker ju
 struct NodeFault {
   NodeId node;
   Fault fault;
+  bool present = false;  // see FaultSeen
+};
+struct NodeFaultCleared {
+  NodeId node;
+  std::string kind;
+  std::string device;
+};
+struct DevicesReset {
+  NodeId node;
+  bool ok = false;
+  std::string detail;
 };
 struct RanksStarted {
   NodeId node;
@@ -119,7 +132,7 @@ using Event =
                  event::StacksCollected, event::Progressed, event::RanksStalled, event::TimerFired,
                  event::JobSubmitted, event::JobStopAsked, event::NodeReplaceAsked,
                  event::NodeAddAsked, event::BreakerCloseAsked, event::RendezvousMoved,
-                 event::DownAsked>;
+                 event::DownAsked, event::NodeFaultCleared, event::DevicesReset>;
 
 // What the shell must do, in this order.
 namespace effect {
@@ -134,6 +147,9 @@ struct Provision {
 struct Terminate {
   NodeId node;
 };  // give the machine back; it is no member any more
+struct Reboot {
+  NodeId node;
+};  // the machine starts anew and joins again under its id
 struct ArmTimer {
   TimerId timer;
   Instant at;
@@ -167,7 +183,7 @@ inline constexpr auto kWords<effect::Severity> = std::to_array<std::string_view>
                                                                                   "alert"});
 
 using Effect = std::variant<effect::Send, effect::Provision, effect::Terminate, effect::ArmTimer,
-                            effect::Audit, effect::KeepEvidence>;
+                            effect::Audit, effect::KeepEvidence, effect::Reboot>;
 using Effects = std::vector<Effect>;
 
 }  // namespace holdfast

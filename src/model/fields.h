@@ -17,6 +17,7 @@
 #include "model/cluster.h"
 #include "model/enum_text.h"
 #include "model/event.h"
+#include "model/readings.h"
 
 namespace holdfast {
 
@@ -52,6 +53,9 @@ inline constexpr std::string_view kTag = "";
 
 // clang-format off
 HF_FIELDS(Fault, kind, code, device, pid, used_bytes, cause, action, line)
+HF_FIELDS(NodeFault, fault, first, last, times, present)
+HF_FIELDS(Repair, action, kind, device, at)
+HF_FIELDS(NodeHealth, faults, repairs, repairs_made, due, due_for)
 HF_FIELDS(Evidence, what, node, rank, at, cause)
 HF_FIELDS(Verdict, cause, action, confidence, summary, nodes, ranks, evidence)
 
@@ -61,7 +65,7 @@ HF_FIELDS(RankExit, rank, code, signal, asked, error_type, error_message, traceb
           memory_peak_bytes, memory_limit_bytes, out_of_memory, progress)
 HF_FIELDS(AttemptReport, job, attempt, drained, running, exited)
 HF_FIELDS(agent_message::Hello, node, address, rendezvous_port, pid, cpus, memory_bytes,
-          snapshot_address, attempts)
+          snapshot_address, software, attempts)
 HF_FIELDS(agent_message::RanksStarted, job, attempt, pids)
 HF_FIELDS(agent_message::StacksCollected, job, attempt, rank, answered, process_state, text)
 
@@ -84,7 +88,7 @@ HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_
           step_reached, restored_step, steps_lost, story)
 
 HF_FIELDS(NodeRecord, id, state, place, reason, silent, since, address, rendezvous_port, pid,
-          cpus, memory_bytes, snapshot_address, job)
+          cpus, memory_bytes, snapshot_address, job, health, software)
 HF_FIELDS(ClusterSpec, name, nodes, spares, machines_max, breaker_percent, breaker_window,
           heartbeat_interval, silence_max)
 HF_FIELDS(Breaker::Mark, node, at)
@@ -92,11 +96,29 @@ HF_FIELDS(Breaker, open, since, recent)
 HF_FIELDS(ClusterState, spec, down, nodes_made, provisioning_failures,
           jobs_made, incidents_made, nodes, jobs, incidents, breaker)
 
-HF_FIELDS(TimerId, kind, job, attempt)
+HF_FIELDS(NvlinkReading, link, active, replays, recoveries, crc_errors)
+HF_FIELDS(DeviceReading, index, pci, name, uuid, vbios, error, ecc_corrected_volatile,
+          ecc_uncorrected_volatile, ecc_corrected_aggregate, ecc_uncorrected_aggregate,
+          rows_remapped_corrected, rows_remapped_uncorrected, rows_pending, rows_failed,
+          pages_retired, pages_pending, clock_reasons, temperature_c, slowdown_c, shutdown_c,
+          power_mw, power_limit_mw, pcie_generation, pcie_generation_max, pcie_width,
+          pcie_width_max, pcie_replays, performance_state, recovery_action, links)
+HF_FIELDS(DevicesReading, has_library, error, error_text, driver, devices)
+HF_FIELDS(MountReading, path, device, read_only, bytes, bytes_free, inodes, inodes_free)
+HF_FIELDS(InterfaceReading, name, up, downs, errors)
+HF_FIELDS(DriveReading, name, state, critical_warning, spare_percent, spare_percent_min,
+          used_percent)
+HF_FIELDS(BlockedProcess, pid, name, waits_in)
+HF_FIELDS(HostReading, memory_bytes, memory_available_bytes, memory_stall, io_stall, blocked,
+          zombies, mounts, clock_synchronized, clock_offset_ns, interfaces, drives, pci_devices)
+
+HF_FIELDS(TimerId, kind, job, attempt, node)
 HF_EVENT("cluster_made", event::ClusterMade, spec)
 HF_EVENT("node_joined", event::NodeJoined, hello)
 HF_EVENT("nodes_lost", event::NodesLost, nodes, reason, ended)
-HF_EVENT("node_fault", event::NodeFault, node, fault)
+HF_EVENT("node_fault", event::NodeFault, node, fault, present)
+HF_EVENT("node_fault_cleared", event::NodeFaultCleared, node, kind, device)
+HF_EVENT("devices_reset", event::DevicesReset, node, ok, detail)
 HF_EVENT("ranks_started", event::RanksStarted, node, started)
 HF_EVENT("rank_exited", event::RankExited, node, job, attempt, exit)
 HF_EVENT("attempt_drained", event::AttemptDrained, node, job, attempt)

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -61,6 +62,8 @@ struct Hello {
   std::uint64_t memory_bytes = 0;
   // "host:port" where it takes snapshots of other nodes' ranks and gives them out; empty: nowhere.
   std::string snapshot_address;
+  // Its fingerprint: "kernel", "driver", "nccl", ... to version.
+  std::map<std::string, std::string> software;
   std::vector<AttemptReport> attempts;
 };
 struct Heartbeat {
@@ -85,6 +88,16 @@ struct AttemptDrained {
 };
 struct FaultSeen {
   Fault fault;
+  bool present = false;  // it lasts: FaultCleared says when it is over
+};
+struct FaultCleared {
+  std::string kind;
+  std::string device;
+};
+// The answer to ResetDevices.
+struct DevicesReset {
+  bool ok = false;
+  std::string detail;  // what was done, or why it could not be
 };
 struct StacksCollected {
   JobId job;
@@ -107,13 +120,14 @@ struct LogChunk {
 using AgentMessage =
     std::variant<agent_message::Hello, agent_message::Heartbeat, agent_message::RanksStarted,
                  agent_message::RankExited, agent_message::AttemptDrained, agent_message::FaultSeen,
-                 agent_message::StacksCollected, agent_message::LogChunk>;
+                 agent_message::StacksCollected, agent_message::LogChunk,
+                 agent_message::FaultCleared, agent_message::DevicesReset>;
 
-enum class Injection { kRankKill, kNodeKill, kNodeFreeze, kKernelLog, kHang, kOutOfMemory };
+enum class Injection { kRankKill, kNodeKill, kNodeFreeze, kKernelLog, kHang, kOutOfMemory, kGpu };
 template <>
 inline constexpr auto kWords<Injection> = std::to_array<std::string_view>({"rank-kill", "node-kill",
                                                                            "node-freeze", "kmsg",
-                                                                           "hang", "oom"});
+                                                                           "hang", "oom", "gpu"});
 
 namespace server_message {
 
@@ -172,7 +186,12 @@ struct Inject {
   JobId job;
   std::uint32_t rank = 0;
   std::int32_t signal = 0;  // rank-kill
-  std::string line;         // kmsg
+  std::string line;         // kmsg; gpu: what changes in the recorded machine
+};
+// Reset these accelerators; nothing runs on the node. Answered by DevicesReset.
+struct ResetDevices {
+  std::vector<std::string> devices;  // PCI addresses
+  std::string reason;
 };
 
 }  // namespace server_message
@@ -180,6 +199,7 @@ struct Inject {
 using ServerMessage =
     std::variant<server_message::Welcome, server_message::StartRanks, server_message::StopRanks,
                  server_message::CollectStacks, server_message::WarmUp, server_message::ForgetJob,
-                 server_message::LogAck, server_message::Fenced, server_message::Inject>;
+                 server_message::LogAck, server_message::Fenced, server_message::Inject,
+                 server_message::ResetDevices>;
 
 }  // namespace holdfast

@@ -2,19 +2,32 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "base/id.h"
 #include "base/time.h"
 #include "model/enum_text.h"
+#include "model/health.h"
 
 namespace holdfast {
 
-// provisioning -> healthy <-> suspect; healthy|suspect -> cordoned -> replacing -> gone
-enum class NodeState { kProvisioning, kHealthy, kSuspect, kCordoned, kReplacing, kGone };
+// provisioning -> healthy <-> suspect; healthy|suspect -> cordoned -> {resetting|rebooting} ->
+// healthy; cordoned|resetting|rebooting -> replacing -> gone
+enum class NodeState {
+  kProvisioning,
+  kHealthy,
+  kSuspect,
+  kCordoned,
+  kResetting,
+  kRebooting,
+  kReplacing,
+  kGone
+};
 template <>
-inline constexpr auto kWords<NodeState> = std::to_array<std::string_view>(
-    {"provisioning", "healthy", "suspect", "cordoned", "replacing", "gone"});
+inline constexpr auto kWords<NodeState> =
+    std::to_array<std::string_view>({"provisioning", "healthy", "suspect", "cordoned", "resetting",
+                                     "rebooting", "replacing", "gone"});
 
 // One machine. Its id is this machine for ever; `place` is the position in the cluster that it
 // fills, which the machine that replaces it takes over.
@@ -32,7 +45,14 @@ struct NodeRecord {
   std::uint64_t memory_bytes = 0;
   std::string snapshot_address;  // see Hello
   JobId job;                     // none: free
+  NodeHealth health;
+  std::map<std::string, std::string> software;  // see Hello
 
+  // Not there yet, or away to be repaired: it will be a member, for a spare's place at first.
+  [[nodiscard]] bool is_coming() const {
+    return state == NodeState::kProvisioning || state == NodeState::kResetting ||
+           state == NodeState::kRebooting;
+  }
   // A member may get work, now or after a doubt about it is cleared.
   [[nodiscard]] bool is_live() const {
     return state == NodeState::kHealthy || state == NodeState::kSuspect;

@@ -170,7 +170,8 @@ void Checkers::audited(const Controller& controller, const effect::Audit& audit,
   if (joined_.contains(audit.node) && (audit.kind == "node.cordoned" || audit.kind == "node.lost"))
     check_left_out(audit.node, now, controller, audit.text);
   if (audit.kind == "node.cordoned") cordoned_.emplace(audit.node, now);
-  if (audit.kind == "node.lost" || audit.kind == "node.gone") cordoned_.erase(audit.node);
+  if (audit.kind == "node.lost" || audit.kind == "node.gone" || audit.kind == "node.repaired")
+    cordoned_.erase(audit.node);
   if (audit.kind == "incident" && audit.text.find("verdict ") != std::string::npos) {
     JobWatch& watch = jobs_[audit.job];
     watch.fault.clear();
@@ -278,7 +279,7 @@ void Checkers::settled(const Controller& controller, const std::vector<NodeId>& 
   std::uint32_t members = 0, spares = 0;
   std::set<std::uint32_t> places;
   for (const auto& [id, node] : state.nodes) {
-    if (node.is_live() || node.state == NodeState::kProvisioning) ++members;
+    if (node.is_live() || node.is_coming()) ++members;
     if (node.state == NodeState::kHealthy && node.place == 0 && !node.job) ++spares;
     if (node.place != 0) places.insert(node.place);
   }
@@ -304,7 +305,7 @@ void Checkers::check_waiting(const JobRecord& job, const Controller& controller,
   const ClusterState& state = controller.state();
   std::uint32_t free = 0, coming = 0;
   for (const auto& [id, node] : state.nodes) {
-    if (node.state == NodeState::kProvisioning) ++coming;
+    if (node.is_coming()) ++coming;
     if (node.state == NodeState::kHealthy && !node.job && node.place != 0) ++free;
   }
   const bool waits = job.state == JobState::kQueued && free < job.spec.nodes_min &&

@@ -10,9 +10,9 @@
 namespace holdfast::sim {
 namespace {
 
-constexpr auto kMessages =
-    std::to_array<std::string_view>({"welcome", "start_ranks", "stop_ranks", "collect_stacks",
-                                     "warm_up", "forget_job", "log_ack", "fenced", "inject"});
+constexpr auto kMessages = std::to_array<std::string_view>(
+    {"welcome", "start_ranks", "stop_ranks", "collect_stacks", "warm_up", "forget_job", "log_ack",
+     "fenced", "inject", "reset_devices"});
 static_assert(kMessages.size() == std::variant_size_v<ServerMessage>);
 
 std::string word_of(const Effect& effect) {
@@ -22,6 +22,8 @@ std::string word_of(const Effect& effect) {
     return "provision " + to_string(made->node);
   if (const auto* ended = std::get_if<effect::Terminate>(&effect))
     return "terminate " + to_string(ended->node);
+  if (const auto* again = std::get_if<effect::Reboot>(&effect))
+    return "reboot " + to_string(again->node);
   if (const auto* kept = std::get_if<effect::KeepEvidence>(&effect))
     return "keep_evidence " + to_string(kept->incident);
   return {};

@@ -210,6 +210,7 @@ class World {
   // --- world_machine.cc: machines, agents, ranks
   void provision(NodeId node);
   void terminate(NodeId node);
+  void reboot(NodeId id);
   void come_up(Machine& machine);
   void die(Machine& machine);
   void step_agent(Machine& machine, const AgentEvent& event, bool is_beat = false);

@@ -39,6 +39,7 @@ void World::connect(Machine& machine) {
   step_agent(machine, agent_event::Connected{{.node = machine.id,
                                               .address = to_string(machine.id),
                                               .rendezvous_port = 20000,
+                                              .pid = static_cast<std::int32_t>(machine.life) + 1,
                                               .cpus = 96,
                                               .memory_bytes = std::uint64_t{1} << 40}});
   reconsider(machine);

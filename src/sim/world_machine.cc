@@ -9,6 +9,7 @@ namespace holdfast::sim {
 namespace {
 
 constexpr Span kGiveBack = {milliseconds(50), seconds(1)};
+constexpr Span kDeviceReset = {seconds(2), seconds(10)};
 constexpr Span kFirstMachines = {nanoseconds(0), milliseconds(500)};
 
 }  // namespace
@@ -84,10 +85,32 @@ void World::terminate(NodeId id) {
   });
 }
 
+// It keeps its place, its history and what is broken in it.
+void World::reboot(NodeId id) {
+  if (id.value > machines_.size()) return;
+  Machine& here = machine(id);
+  if (here.state != Machine::State::kUp) return;  // on its way already, or gone
+  auto recurring = std::exchange(here.recurring, {});
+  die(here);
+  free_slots_.pop_back();
+  here.recurring = std::move(recurring);
+  here.state = Machine::State::kComing;
+  here.frozen_until = {};
+  queue_.after(draw(here.prng, scenario_.costs.reboot), [this, id, life = here.life] {
+    Machine& then = machine(id);
+    if (then.state != Machine::State::kComing || then.life != life) return;
+    then.state = Machine::State::kUp;
+    then.agent = std::make_unique<AgentMachine>();
+    then.warm.clear();
+    connect(then);
+  });
+}
+
 // Power, kernel, or the agent's own end: its ranks die with it.
 void World::die(Machine& here) {
   if (here.state == Machine::State::kGone) return;
-  const bool was_up = here.state == Machine::State::kUp;
+  const bool reboots = here.state == Machine::State::kComing && here.life > 0;
+  const bool was_up = here.state == Machine::State::kUp || reboots;
   here.state = Machine::State::kGone;
   ++here.life;
   here.agent.reset();
@@ -148,6 +171,10 @@ void World::perform(Machine& here, const AgentEffect& effect, bool) {
   } else if (const auto* warm = std::get_if<agent_effect::WarmUp>(&effect)) {
     on_machine(here, draw(here.prng, scenario_.costs.process_start_cold),
                [job = warm->job](Machine& then) { then.warm.insert(job); });
+  } else if (std::holds_alternative<agent_effect::ResetDevices>(effect)) {
+    on_machine(here, draw(here.prng, kDeviceReset), [this](Machine& then) {
+      step_agent(then, agent_event::ResetDone{true, "all processes had ended"});
+    });
   } else if (std::holds_alternative<agent_effect::Leave>(effect)) {
     on_machine(here, {}, [this](Machine& then) { die(then); });
   }

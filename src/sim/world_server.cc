@@ -128,6 +128,8 @@ void World::perform(const Effect& effect) {
     provision(made->node);
   } else if (const auto* ended = std::get_if<effect::Terminate>(&effect)) {
     terminate(ended->node);
+  } else if (const auto* again = std::get_if<effect::Reboot>(&effect)) {
+    reboot(again->node);
   }
 }
 

@@ -173,8 +173,8 @@ class Cluster:
         return found
 
     def roles(self):
-        """{role: [pid]} of all processes of this cluster: server, keeper, agent, warm, snapshots, rank (what
-        an agent has started or adopted) and helper (what those have)."""
+        """{role: [pid]} of all processes of this cluster: server, keeper, agent, warm, snapshots, probe, rank
+        (what an agent has started or adopted) and helper (what those have)."""
         found = {}
         for pid, role in self.servers().items():
             found.setdefault(role, []).append(pid)
@@ -190,6 +190,7 @@ class Cluster:
             except OSError:
                 continue
             role = ("agent" if pid in agents else "helper" if parent not in agents else
+                    "probe" if " probe --serve-fd " in line else
                     "warm" if "holdfast.warm" in line and session == pid and ignores_interrupts else
                     "snapshots" if " checkpoint serve " in line else "rank")
             found.setdefault(role, []).append(pid)

@@ -177,7 +177,7 @@ class Nodes(ClusterTest):
             with open(os.path.join(c.state, "nodes/n2/agent.log")) as log:
                 self.assertIn("leaving: n2 is no member any more", log.read())
 
-    def test_xid_79_cordons_and_replaces_but_13_and_31_touch_nothing(self):
+    def test_xid_79_cordons_and_reboots_but_13_and_31_touch_nothing(self):
         with Cluster(3, 1) as c:
             c.submit("a", "--steps", 120, nodes=3)
             c.wait_step("a", 6)
@@ -191,7 +191,10 @@ class Nodes(ClusterTest):
             self.assertEqual(verdict_of(incident)["nodes"], ["n3"])
             self.assertIn("Xid", json.dumps(verdict_of(incident)["evidence"]))
             self.assertEqual(verdict_of(incident)["cause"], "accelerator")
-            wait_for(lambda: c.nodes()["n3"]["state"] == "gone", "n3 given back")
+            self.assertEqual(verdict_of(incident)["action"], "reboot_node")
+            node = wait_for(lambda: (lambda n: n if n["state"] == "healthy" else None)(c.nodes()["n3"]),
+                            "n3 rebooted")
+            self.assertEqual([r["action"] for r in node["health"]["repairs"]], ["reboot_node"])
             kept = json.loads(c.cli("diagnose", "--json", "--job",
                                     os.path.join(c.state, "incidents", incident["id"], "a1")))
             self.assertEqual((kept["cause"], kept["nodes"]), ("accelerator", ["n3"]), kept)

@@ -30,6 +30,7 @@ struct ChaosOptions {
   double seconds = 0;
   Ballast ballast;
   bool undo = false;
+  json gpu = json::object();
 };
 
 Result<void> inject(ControlPlane& plane, const std::string& target, const json& what) {
@@ -69,6 +70,10 @@ Result<int> node_kill(const ChaosOptions& options) {
 }
 Result<int> kernel_log(const ChaosOptions& options) {
   return inject_node(options, {{"what", "kmsg"}, {"line", options.line}});
+}
+
+Result<int> gpu(const ChaosOptions& options) {
+  return inject_node(options, {{"what", "gpu"}, {"line", options.gpu.dump()}});
 }
 
 Result<int> node_thaw(const ChaosOptions& options) {
@@ -148,6 +153,44 @@ CLI::App* add_of_node(CLI::App& group, const std::shared_ptr<ChaosOptions>& opti
   return app;
 }
 
+// What changes in the recorded machine of a node, by the words of change_recorded_machine().
+void add_gpu(CLI::App& group, const std::shared_ptr<ChaosOptions>& options) {
+  CLI::App* app =
+      add_of_node(group, options, "gpu", "Make an accelerator of a recorded machine ill", gpu,
+                  "n3 --device 3 --ecc-uncorrectable 1");
+  const auto number = [&](const char* option, const char* key, const char* what) {
+    return app->add_option_function<std::uint32_t>(
+        option, [options, key](const std::uint32_t& value) { options->gpu[key] = value; }, what);
+  };
+  const auto flag = [&](const char* option, const char* key, const char* what) {
+    app->add_flag_callback(
+        option, [options, key] { options->gpu[key] = true; }, what);
+  };
+  number("--device", "device", "Which of its accelerators, from 0")->required();
+  number("--ecc-uncorrectable", "ecc_uncorrected",
+         "So many ECC errors more that are not corrected");
+  number("--ecc-correctable", "ecc_corrected", "So many corrected ECC errors more");
+  number("--recovery-action", "recovery_action",
+         "The driver's own: 0 none, 1 reset, 2 reboot the node, 3 drain P2P, 4 drain and reset");
+  flag("--rows-pending", "rows_pending", "A row remapping is pending");
+  flag("--rows-failed", "rows_failed", "A row could not be remapped");
+  number("--pages-retired", "pages_retired", "So many retired pages");
+  number("--temperature", "temperature", "So hot, in degrees Celsius");
+  number("--clock-reasons", "clock_reasons", "Clock event reasons, bits: 64 heat, 128 power brake");
+  number("--pcie-width", "pcie_width", "So many PCIe lanes");
+  number("--pcie-replays", "pcie_replays", "So many PCIe replays more");
+  number("--nvlink-down", "nvlink_down", "This NVLink is down");
+  number("--nvlink-recoveries", "nvlink_recoveries", "So many NVLink recoveries more");
+  flag("--lost", "lost", "It has fallen off the bus");
+  flag("--missing", "missing", "The driver does not count it");
+  flag("--hang", "hang", "The driver hangs when it is asked for it");
+  flag("--heal", "heal", "It is well again");
+  app->add_option_function<std::string>(
+         "--cured-by", [options](const std::string& by) { options->gpu["cured_by"] = by; },
+         "What it takes: reset, reboot or nothing")
+      ->check(CLI::IsMember({"reset", "reboot", "nothing"}));
+}
+
 }  // namespace
 
 void add_chaos(CLI::App& app) {
@@ -178,6 +221,7 @@ void add_chaos(CLI::App& app) {
               "n2 'NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.'")
       ->add_option("LINE", options->line, "The line")
       ->required();
+  add_gpu(*group, options);
   CLI::App* disk =
       add(*group, options, "disk-full", "Fill the file system of a folder on this machine",
           disk_full, "--folder /mnt/small/checkpoints");

@@ -71,6 +71,7 @@ void add_chaos(CLI::App& app);
 void add_sim(CLI::App& app);
 void add_advise(CLI::App& app);
 void add_diagnose(CLI::App& app);
+void add_probe(CLI::App& app);
 void add_checkpoint(CLI::App& app);
 void add_explain(CLI::App& app);
 void add_version(CLI::App& app);

@@ -26,7 +26,7 @@ std::string all_codes() {
 #define HF_ERRC_LIST(name, code, summary) codes += "  " code "  " summary "\n";
   HF_ERRC_TABLE(HF_ERRC_LIST)
 #undef HF_ERRC_LIST
-  return codes + "\nKinds of the kernel log: " + kinds_text() + "\n";
+  return codes + "\nKinds of findings, of the kernel log and of probes: " + kinds_text() + "\n";
 }
 
 Result<int> explain_error(std::string code) {
@@ -73,10 +73,9 @@ Result<int> explain(const ExplainOptions& options) {
 
 void add_explain(CLI::App& app) {
   auto options = std::make_shared<ExplainOptions>();
-  CLI::App* command =
-      app.add_subcommand("explain", "What an error code or a line of the kernel log means");
+  CLI::App* command = app.add_subcommand("explain", "What an error code or a finding means");
   command->add_option("WHAT", options->what,
-                      "An error code (HF1001), or a kind of the kernel log (xid, oom, aer, ...)");
+                      "An error code (HF1001), or a kind of finding (xid, oom, gpu_hot, ...)");
   command->add_option("CODE", options->code, "The number of an xid or sxid");
   command->footer(
       "Examples:\n  holdfast explain HF2001\n  holdfast explain xid 79\n"

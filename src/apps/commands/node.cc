@@ -6,6 +6,7 @@
 #include "apps/commands/commands.h"
 #include "apps/commands/control_plane.h"
 #include "apps/commands/views.h"
+#include "apps/health_views.h"
 #include "apps/terminal.h"
 
 namespace holdfast {
@@ -36,6 +37,22 @@ Result<int> describe(const NodeOptions& options) {
   }
   HF_TRY(const json status, plane.get("/v1/status"));
   print(node_page(node, clocks_of(status), standard_output().paint));
+  return 0;
+}
+
+// Of all nodes, or of one.
+Result<int> health(const NodeOptions& options) {
+  HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
+  HF_TRY(const json all, plane.get("/v1/nodes"));
+  if (options.node.empty()) {
+    print(options.client.json
+              ? all.dump() + "\n"
+              : health_table(list_at(all, "nodes"), clocks_of(all), standard_output().paint));
+    return 0;
+  }
+  HF_TRY(const json node, plane.get("/v1/nodes/" + encode_segment(options.node)));
+  print(options.client.json ? node.dump() + "\n"
+                            : health_page(node, clocks_of(all), standard_output().paint));
   return 0;
 }
 
@@ -79,7 +96,12 @@ void add_node(CLI::App& app) {
       ->footer("Example:\n  holdfast node list");
   CLI::App* command = add(*group, options, "describe", "One node", describe);
   node_argument(command);
+  command->alias("show");
   command->footer("Example:\n  holdfast node describe n3");
+  command = add(*group, options, "health", "What was found on the nodes, and what is done about it",
+                health);
+  command->add_option("NODE", options->node, "One of them (n3)");
+  command->footer("Examples:\n  holdfast node health\n  holdfast node health n3");
   command =
       add(*group, options, "replace", "Take a node away and put a spare in its place", replace);
   node_argument(command);

@@ -26,7 +26,8 @@ AgentMachine::Rank* AgentMachine::Run::find(std::uint32_t rank) {
   return rank < first || rank - first >= ranks.size() ? nullptr : &ranks[rank - first];
 }
 
-void AgentMachine::step(Instant, const AgentEvent& event, AgentEffects& out) {
+void AgentMachine::step(Instant now, const AgentEvent& event, AgentEffects& out) {
+  now_ = now;
   out_ = &out;
   std::visit([this](const auto& e) { on(e); }, event);
   out_ = nullptr;
@@ -71,6 +72,7 @@ void AgentMachine::on_message(const server_message::Welcome& welcome) {
     for (Rank& rank : run.ranks) rank.sent = false;
   }
   for (const Fault& fault : condemning_faults_) send(agent_message::FaultSeen{fault});
+  for (Fault& fault : watch_.present()) send(agent_message::FaultSeen{std::move(fault), true});
   out_->push_back(agent_effect::ArmHeartbeat{welcome.heartbeat_interval});
   heartbeat();
 }
@@ -225,6 +227,21 @@ void AgentMachine::on(const agent_event::KernelLine& line) {
     if (condemning_faults_.size() > kFaultsKept) condemning_faults_.pop_front();
   }
   send(agent_message::FaultSeen{*fault});
+}
+
+void AgentMachine::tell(HealthWatch::News news) {
+  for (Fault& fault : news.begun) send(agent_message::FaultSeen{std::move(fault), true});
+  for (auto& [kind, device] : news.over)
+    send(agent_message::FaultCleared{std::move(kind), std::move(device)});
+}
+
+// What condemned the node is cured; what is still there shows itself anew.
+void AgentMachine::on(const agent_event::ResetDone& done) {
+  if (done.ok) {
+    condemning_faults_.clear();
+    watch_.devices_reset();
+  }
+  send(agent_message::DevicesReset{done.ok, done.detail});
 }
 
 void AgentMachine::on(const agent_event::HeartbeatDue& due) {

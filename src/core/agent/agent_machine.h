@@ -11,6 +11,7 @@
 
 #include "base/id.h"
 #include "base/time.h"
+#include "core/health/health_watch.h"
 #include "model/link.h"
 
 namespace holdfast {
@@ -42,6 +43,23 @@ struct PageRead {
 struct KernelLine {
   std::string line;
 };
+// A probe has looked at the devices or at the host.
+struct DevicesRead {
+  DevicesReading reading;
+};
+struct HostRead {
+  HostReading reading;
+};
+// It did not answer in time; `stuck`: its process cannot be ended either.
+struct ProbeLate {
+  bool of_devices;
+  bool stuck;
+  std::string evidence;
+};
+struct ResetDone {
+  bool ok;
+  std::string detail;
+};
 struct StacksRead {
   agent_message::StacksCollected stacks;
 };
@@ -56,7 +74,9 @@ struct GraceOver {
 using AgentEvent =
     std::variant<agent_event::Connected, agent_event::Received, agent_event::RankStarted,
                  agent_event::RankEnded, agent_event::PageRead, agent_event::KernelLine,
-                 agent_event::StacksRead, agent_event::HeartbeatDue, agent_event::GraceOver>;
+                 agent_event::StacksRead, agent_event::HeartbeatDue, agent_event::GraceOver,
+                 agent_event::DevicesRead, agent_event::HostRead, agent_event::ProbeLate,
+                 agent_event::ResetDone>;
 
 // What its shell must do, in this order.
 namespace agent_effect {
@@ -92,6 +112,9 @@ struct ArmGrace {
 struct ArmHeartbeat {
   Duration interval;
 };
+struct ResetDevices {
+  std::vector<std::string> devices;  // PCI addresses; none: all
+};                                   // answered by ResetDone
 struct Leave {
   std::string reason;
 };  // the ranks are told to die already: exit
@@ -99,7 +122,8 @@ struct Leave {
 using AgentEffect =
     std::variant<agent_effect::Send, agent_effect::WarmUp, agent_effect::CoolDown,
                  agent_effect::StartRank, agent_effect::KillRanks, agent_effect::CollectStacks,
-                 agent_effect::ArmGrace, agent_effect::ArmHeartbeat, agent_effect::Leave>;
+                 agent_effect::ArmGrace, agent_effect::ArmHeartbeat, agent_effect::Leave,
+                 agent_effect::ResetDevices>;
 using AgentEffects = std::vector<AgentEffect>;
 
 // A node's side of the protocol: which ranks of which attempt live here. Same contract as the
@@ -147,6 +171,12 @@ class AgentMachine {
   void on(const agent_event::StacksRead& read);
   void on(const agent_event::HeartbeatDue& due);
   void on(const agent_event::GraceOver& over);
+  void on(const agent_event::DevicesRead& read) { tell(watch_.devices(now_, read.reading)); }
+  void on(const agent_event::HostRead& read) { tell(watch_.host(now_, read.reading)); }
+  void on(const agent_event::ProbeLate& late) {
+    tell(watch_.probe_late(late.of_devices, late.stuck, late.evidence));
+  }
+  void on(const agent_event::ResetDone& done);
 
   void on_message(const server_message::Welcome& welcome);
   void on_message(const server_message::StartRanks& start);
@@ -155,6 +185,9 @@ class AgentMachine {
   void on_message(const server_message::WarmUp& warm_up);
   void on_message(const server_message::ForgetJob& forget);
   void on_message(const server_message::Fenced& fenced);
+  void on_message(const server_message::ResetDevices& reset) {
+    out_->push_back(agent_effect::ResetDevices{reset.devices});
+  }
   void on_message(const server_message::LogAck&) {}  // the shell's
   void on_message(const server_message::Inject&) {}  // the shell's
 
@@ -162,12 +195,16 @@ class AgentMachine {
   void heartbeat();
   [[nodiscard]] Run* find_run(JobId job, Attempt attempt);
   void send(AgentMessage message);
+  void tell(HealthWatch::News news);
 
   std::map<JobId, Run> runs_;
   std::set<JobId> warm_;
   std::deque<Fault> condemning_faults_;              // told again after a reconnect; the newest 16
   std::map<std::int32_t, std::uint64_t> oom_kills_;  // pid -> bytes used
   std::uint16_t rendezvous_port_ = 0;
+  HealthWatch watch_;
+  // Of the step in progress.
+  Instant now_;
   AgentEffects* out_ = nullptr;
 };
 

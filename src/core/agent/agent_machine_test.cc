@@ -306,5 +306,35 @@ TEST_F(AgentMachineTest, NewsOfAnUnknownRankOrAttemptIsIgnored) {
   EXPECT_THAT(effects_, IsEmpty());
 }
 
+TEST_F(AgentMachineTest, WhatAProbeFindsIsToldWithItsEndAndAfterAReconnect) {
+  DevicesReading reading{.has_library = true};
+  reading.devices.push_back({.pci = "0000:3b:00.0", .recovery_action = 1});
+  step(agent_event::DevicesRead{reading});
+  ASSERT_THAT(sent<agent_message::FaultSeen>(), SizeIs(1));
+  EXPECT_TRUE(sent<agent_message::FaultSeen>()[0].present);
+  step(agent_event::DevicesRead{reading});
+  EXPECT_THAT(effects_, IsEmpty());
+  receive(server_message::Welcome{milliseconds(500)});
+  EXPECT_THAT(sent<agent_message::FaultSeen>(), SizeIs(1));
+  reading.devices[0].recovery_action = 0;
+  step(agent_event::DevicesRead{reading});
+  ASSERT_THAT(sent<agent_message::FaultCleared>(), SizeIs(1));
+  EXPECT_EQ(sent<agent_message::FaultCleared>()[0].device, "0000:3b:00");
+}
+
+TEST_F(AgentMachineTest, AfterAResetNothingOldCondemnsTheNodeAgain) {
+  step(agent_event::KernelLine{"NVRM: Xid (PCI:0000:3b:00): 48, pid=1, DBE"});
+  receive(server_message::ResetDevices{{"0000:3b:00"}, "xid 48"});
+  ASSERT_THAT(done<agent_effect::ResetDevices>(), SizeIs(1));
+  step(agent_event::ResetDone{false, "in use"});
+  EXPECT_FALSE(sent<agent_message::DevicesReset>().at(0).ok);
+  receive(server_message::Welcome{milliseconds(500)});
+  EXPECT_THAT(sent<agent_message::FaultSeen>(), SizeIs(1)) << "still so";
+  step(agent_event::ResetDone{true, "done"});
+  EXPECT_TRUE(sent<agent_message::DevicesReset>().at(0).ok);
+  receive(server_message::Welcome{milliseconds(500)});
+  EXPECT_THAT(sent<agent_message::FaultSeen>(), IsEmpty());
+}
+
 }  // namespace
 }  // namespace holdfast

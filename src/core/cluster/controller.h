@@ -85,12 +85,15 @@ class Controller {
   void on(const event::ServerStarted& started);
   void on(const event::NodeJoined& joined);
   void on(const event::NodesLost& lost);
-  void on(const event::NodeFault& fault);
   void on(const event::NodeReplaceAsked& asked);
   void on(const event::NodeAddAsked& asked);
   void on(const event::BreakerCloseAsked& asked);
   void on(const event::RendezvousMoved& moved);
   void on(const event::DownAsked& asked);
+  // controller_health.cc: a node that is ill
+  void on(const event::NodeFault& fault);
+  void on(const event::NodeFaultCleared& cleared);
+  void on(const event::DevicesReset& done);
   // controller_jobs.cc: a job that runs
   void on(const event::JobSubmitted& submitted);
   void on(const event::JobStopAsked& asked);
@@ -116,8 +119,16 @@ class Controller {
   void set_holder(NodeRecord& node, JobId job);
   void set_job(JobRecord& job, JobState to);
   void lose_node(NodeRecord& node, const std::string& reason);
-  void cordon_node(NodeRecord& node, const std::string& reason, const Evidence& evidence);
+  void cordon_node(NodeRecord& node, const std::string& reason, const Evidence& evidence,
+                   Action cure);
+  void hold_back(NodeRecord& node);
   void retire_node(NodeRecord& node);
+  void begin_repair(NodeRecord& node, Action action);
+  void resend_repair(NodeRecord& node);
+  void arm_repair(const NodeRecord& node);
+  void on_repair_late(const TimerId& timer);
+  void climb(NodeRecord& node, const std::string& why);
+  void let_back(NodeRecord& node, const std::string& how);
   void fill_places();
   void refill_pool();
   [[nodiscard]] bool breaker_lets(const std::vector<NodeId>& bad);
@@ -147,6 +158,7 @@ class Controller {
   void drained_or_gone(JobRecord& job, NodeId node);
   void conclude(JobRecord& job);
   [[nodiscard]] Verdict judge(JobRecord& job);
+  [[nodiscard]] Action strongest_cure(const Verdict& verdict) const;
   std::uint32_t suspect(JobRecord& job, const Verdict& verdict);
   void move_away(JobRecord& job, const Verdict& verdict, std::uint32_t named,
                  const std::string& reason);

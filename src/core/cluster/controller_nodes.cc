@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/cluster/controller.h"
-#include "core/diagnose/verdict.h"
 
 namespace holdfast {
 
@@ -54,9 +53,11 @@ void Controller::set_holder(NodeRecord& node, JobId job) {
 // What was asked of the world and may not have been done: effects of the last moments before a
 // crash are repeated, timers live only in memory.
 void Controller::on(const event::ServerStarted&) {
-  for (const auto& [id, node] : state_.nodes) {
+  for (auto& [id, node] : state_.nodes) {
     if (node.state == NodeState::kProvisioning) out_->push_back(effect::Provision{id});
     if (node.state == NodeState::kReplacing) out_->push_back(effect::Terminate{id});
+    if (node.state == NodeState::kResetting || node.state == NodeState::kRebooting)
+      resend_repair(node);
   }
   for (const JobId id : open_jobs_) {
     const JobRecord& job = state_.jobs.at(id);
@@ -85,6 +86,8 @@ void Controller::on(const event::NodeJoined& joined) {
           hello.node);
     return;
   }
+  // The machine before its reboot: what it says now is not the news that is waited for.
+  if (node->state == NodeState::kRebooting && node->pid == hello.pid) return;
   send(hello.node, server_message::Welcome{state_.spec.heartbeat_interval});
   node->address = hello.address;
   node->rendezvous_port = hello.rendezvous_port;
@@ -92,6 +95,7 @@ void Controller::on(const event::NodeJoined& joined) {
   node->cpus = hello.cpus;
   node->memory_bytes = hello.memory_bytes;
   node->snapshot_address = hello.snapshot_address;
+  node->software = hello.software;
   if (node->state == NodeState::kProvisioning) {
     state_.provisioning_failures = 0;
     set_node(*node, NodeState::kHealthy, "joined");
@@ -103,6 +107,11 @@ void Controller::on(const event::NodeJoined& joined) {
     node->silent = false;
     set_node(*node, NodeState::kHealthy, "is heard of again");
     audit(Severity::kInfo, "node.back", to_string(node->id) + " is heard of again", node->id);
+    hold_back(*node);
+  } else if (node->state == NodeState::kRebooting) {
+    let_back(*node, "rebooted");
+  } else if (node->state == NodeState::kResetting) {
+    resend_repair(*node);
   }
   reconcile(*node, hello.attempts);
   fill_places();
@@ -212,37 +221,11 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   drained_or_gone(job, node.id);
 }
 
-void Controller::on(const event::NodeFault& found) {
-  NodeRecord* node = find_node(found.node);
-  if (node == nullptr || !node->is_live()) return;
-  const Fault& fault = found.fault;
-  const std::string text = to_string(found.node) + ": " + fault.kind +
-                           (fault.code != 0 ? " " + std::to_string(fault.code) : "") +
-                           (fault.device.empty() ? "" : " on " + fault.device);
-  if (fault.action == Action::kAskOperator) {
-    audit(Severity::kAlert, "node.fault",
-          text + " asks for a person; look at it and `holdfast node replace` if it is bad: " +
-              fault.line,
-          found.node, node->job);
-    return;
-  }
-  if (!condemns_node(fault)) {
-    audit(Severity::kInfo, "node.fault", text + ", no reason to touch the node: " + fault.line,
-          found.node, node->job);
-    return;
-  }
-  const Evidence evidence{text + ": " + fault.line, found.node, std::nullopt, now_, fault.cause};
-  if (!breaker_lets({found.node})) {
-    set_node(*node, NodeState::kSuspect, text);
-    return;
-  }
-  cordon_node(*node, text, evidence);
-}
-
-// The node gets no more work; its place goes to a spare at once; when its ranks are dead it is
-// given back.
-void Controller::cordon_node(NodeRecord& node, const std::string& reason,
-                             const Evidence& evidence) {
+// The node gets no more work; its place goes to a spare at once; when its ranks are dead it leaves
+// for its cure.
+void Controller::cordon_node(NodeRecord& node, const std::string& reason, const Evidence& evidence,
+                             Action cure) {
+  node.health.due = cure;
   set_node(node, NodeState::kCordoned, reason);
   set_place(node, 0);
   audit(Severity::kWarning, "node.cordoned", to_string(node.id) + " is cordoned: " + reason,
@@ -258,12 +241,6 @@ void Controller::cordon_node(NodeRecord& node, const std::string& reason,
     first_sign(job, reason);
   else if (job.incident)
     tell(job, reason);
-}
-
-void Controller::retire_node(NodeRecord& node) {
-  set_node(node, NodeState::kReplacing, node.reason);
-  out_->push_back(effect::Terminate{node.id});
-  refill_pool();
 }
 
 void Controller::fill_places() {
@@ -301,7 +278,8 @@ void Controller::on(const event::NodeReplaceAsked& asked) {
   NodeRecord* node = find_node(asked.node);
   if (node == nullptr || !node->is_live()) return;
   const std::string reason = to_string(asked.node) + ": replacement asked for by " + asked.by;
-  cordon_node(*node, reason, {reason, asked.node, std::nullopt, now_});
+  node->health.due_for.reset();
+  cordon_node(*node, reason, {reason, asked.node, std::nullopt, now_}, Action::kReplaceNode);
   start_queued_jobs();
 }
 
@@ -368,13 +346,15 @@ void Controller::on(const event::BreakerCloseAsked& asked) {
   std::vector<NodeId> suspects;
   for (const auto& [id, node] : state_.nodes)
     if (node.state == NodeState::kSuspect) suspects.push_back(id);
+  for (auto& [id, node] : state_.nodes)
+    if (node.state == NodeState::kHealthy) hold_back(node);
   for (const NodeId id : suspects) {
     NodeRecord& node = *find_node(id);
     const std::string reason = node.reason;
     if (node.silent)
       lose_node(node, reason);
-    else
-      cordon_node(node, reason, {reason, id, std::nullopt, now_});
+    else if (node.health.due != Action::kNone)  // else it is held back, by what lasts
+      cordon_node(node, reason, {reason, id, std::nullopt, now_}, node.health.due);
   }
   fill_places();
   refill_pool();

@@ -95,6 +95,7 @@ void Controller::on(const event::StacksCollected& collected) {
 
 void Controller::on(const event::TimerFired& fired) {
   const TimerId& timer = fired.timer;
+  if (timer.kind == TimerKind::kRepair) return on_repair_late(timer);
   JobRecord* job = live_attempt(timer.job, timer.attempt);
   if (job == nullptr) return;
   AttemptRecord& attempt = job->attempt;
@@ -128,13 +129,27 @@ void Controller::on(const event::TimerFired& fired) {
       if (job->state == JobState::kRunning && job->incident && !makes_steps(*job))
         close_incident(*job, IncidentState::kRecovered);
       return;
+    case TimerKind::kRepair:
+      return;
   }
+}
+
+// What is done to the nodes that the verdict names: one that is lost is replaced.
+Action Controller::strongest_cure(const Verdict& verdict) const {
+  Action action = Action::kNone;
+  for (const NodeId id : verdict.nodes) {
+    const NodeRecord* named = node(id);
+    const bool is_out = named != nullptr && named->state == NodeState::kCordoned;
+    action = std::max(action, is_out ? named->health.due : Action::kReplaceNode);
+  }
+  return action == Action::kNone ? Action::kReplaceNode : action;
 }
 
 // Counts this attempt into the job's history and says what to do about it.
 Verdict Controller::judge(JobRecord& job) {
   const AttemptRecord& attempt = job.attempt;
   Verdict verdict = diagnose(attempt);
+  if (verdict.action == Action::kReplaceNode) verdict.action = strongest_cure(verdict);
   if (attempt.step > job.step_reached) {
     job.attempts_without_progress = 0;
     job.out_of_memory_without_progress = 0;
@@ -180,7 +195,7 @@ void Controller::move_away(JobRecord& job, const Verdict& verdict, std::uint32_t
     }
     const std::string why = to_string(id) + " was named " + std::to_string(named) +
                             " times within a week, " + reason + "; last: " + verdict.summary;
-    cordon_node(*node, why, {why, id, verdict.ranks.front(), now_});
+    cordon_node(*node, why, {why, id, verdict.ranks.front(), now_}, Action::kReplaceNode);
     tell(job, why);
   }
 }

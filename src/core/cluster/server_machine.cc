@@ -26,7 +26,8 @@ std::uint64_t digest_of(const Effects& effects) {
 
 // One that is cordoned is a member until its ranks are dead.
 bool may_speak(const NodeRecord& node) {
-  return node.is_live() || node.state == NodeState::kCordoned;
+  return node.is_live() || node.state == NodeState::kCordoned ||
+         node.state == NodeState::kResetting;
 }
 
 }  // namespace
@@ -71,7 +72,11 @@ void ServerMachine::take(Instant now, NodeId node, AgentMessage message) {
   } else if (auto* drained = std::get_if<agent_message::AttemptDrained>(&message)) {
     submit(event::AttemptDrained{node, drained->job, drained->attempt});
   } else if (auto* fault = std::get_if<agent_message::FaultSeen>(&message)) {
-    submit(event::NodeFault{node, std::move(fault->fault)});
+    submit(event::NodeFault{node, std::move(fault->fault), fault->present});
+  } else if (auto* cleared = std::get_if<agent_message::FaultCleared>(&message)) {
+    submit(event::NodeFaultCleared{node, std::move(cleared->kind), std::move(cleared->device)});
+  } else if (auto* reset = std::get_if<agent_message::DevicesReset>(&message)) {
+    submit(event::DevicesReset{node, reset->ok, std::move(reset->detail)});
   } else if (auto* stacks = std::get_if<agent_message::StacksCollected>(&message)) {
     submit(event::StacksCollected{node, std::move(*stacks)});
   }
@@ -173,6 +178,8 @@ Effects ServerMachine::durable(Instant now) {
         progress_.forget(forget->job);
     } else if (const auto* terminate = std::get_if<effect::Terminate>(&effect)) {
       liveness_.forget(terminate->node);
+    } else if (const auto* reboot = std::get_if<effect::Reboot>(&effect)) {
+      liveness_.forget(reboot->node);
     }
   }
   return std::exchange(waiting_, {});

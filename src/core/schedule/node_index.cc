@@ -22,7 +22,7 @@ void NodeIndex::count(const NodeRecord& node, bool is_there) {
     else
       set.erase(key);
   };
-  const bool is_provisioning = node.state == NodeState::kProvisioning;
+  const bool is_provisioning = node.is_coming();
   const bool is_healthy = node.state == NodeState::kHealthy;
   if (node.is_live()) put(live, node.id);
   if (is_provisioning) provisioning += one;

@@ -25,7 +25,7 @@ struct NodeIndex {
   std::set<NodeId> live;                 // healthy or suspect
   std::set<std::uint32_t> empty_places;  // filled by nobody
   std::uint32_t places = 0;
-  std::uint32_t provisioning = 0;
+  std::uint32_t provisioning = 0;  // or away to be repaired
   // Of those that fill a place.
   std::uint32_t filled = 0, coming = 0, suspect = 0, busy = 0;
 

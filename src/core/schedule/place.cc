@@ -16,8 +16,7 @@ Allocation allocate(const NodeIndex& nodes, const JobRecord& job) {
     if (nodes.busy > 0) reason += ", " + std::to_string(nodes.busy) + " run other jobs";
     if (coming > 0) reason += ", " + std::to_string(coming) + " are being provisioned";
     if (nodes.suspect > 0)
-      reason +=
-          ", " + std::to_string(nodes.suspect) + " are suspect until `holdfast breaker close`";
+      reason += ", " + std::to_string(nodes.suspect) + " are suspect: see `holdfast node list`";
     if (coming == 0 && nodes.busy == 0 && nodes.suspect == 0)
       reason += "; add one with `holdfast node add`";
     return {{}, reason};

@@ -1,0 +1,142 @@
+// `holdfast probe`: one look at this machine, for a person; and the process that looks for an
+// agent.
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "apps/commands/commands.h"
+#include "apps/terminal.h"
+#include "core/health/health_watch.h"
+#include "drivers/recorded_machine.h"
+#include "io/files.h"
+#include "io/host_probe.h"
+#include "io/nvml.h"
+#include "model/codec.h"
+
+namespace holdfast {
+namespace {
+
+struct ProbeOptions {
+  std::string what = "all";
+  std::string library = Nvml::kLibrary;
+  std::string root = "/";
+  std::string record;
+  bool json = false;
+  int serve_fd = -1;
+};
+
+// Devices: the library is loaded once and kept.
+class Devices {
+ public:
+  explicit Devices(std::string library) : library_(std::move(library)) {}
+
+  DevicesReading read() {
+    if (!nvml_) {
+      Result<Nvml> loaded = Nvml::load(library_);
+      if (!loaded.ok() && loaded.error().code == Errc::kNotFound) return {};
+      if (!loaded.ok())
+        return {.has_library = true, .error = 999, .error_text = loaded.error().text()};
+      nvml_ = std::make_unique<Nvml>(std::move(loaded).value());
+    }
+    return nvml_->read();
+  }
+
+ private:
+  const std::string library_;
+  std::unique_ptr<Nvml> nvml_;
+};
+
+// A byte is a question, a line the answer; ends with the agent.
+Result<int> serve_probe(const ProbeOptions& options) {
+  Devices devices(options.library);
+  const UniqueFd link(options.serve_fd);
+  for (char question = 0;;) {
+    const ssize_t got = ::read(link.get(), &question, 1);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return 0;
+    const std::string answer =
+        options.what == "host" ? encode(read_host(options.root)) : encode(devices.read());
+    if (!write_all(link, "the agent's link", answer + "\n").ok()) return 0;
+  }
+}
+
+nlohmann::json finding(const Fault& fault) {
+  return {{"kind", fault.kind},
+          {"device", fault.device},
+          {"cause", word_of(fault.cause)},
+          {"action", word_of(fault.action)},
+          {"evidence", fault.line},
+          {"source", health_rule(fault.kind)->source}};
+}
+
+Result<int> probe(const ProbeOptions& options) {
+  if (options.serve_fd >= 0) return serve_probe(options);
+  const DevicesReading devices = Devices(options.library).read();
+  const HostReading host = read_host(options.root);
+  if (!options.record.empty()) {
+    RecordedMachine machine{.source = "recorded with holdfast probe --record"};
+    machine.reading = devices;
+    if (!devices.has_library || devices.error != 0)
+      return Error{Errc::kNotFound, "record: " + options.library + " shows no devices here" +
+                                        (devices.error != 0 ? ": " + devices.error_text : "")};
+    HF_TRY_VOID(write_file_atomic(options.record, write_recorded_machine(machine), 0644));
+  }
+  std::vector<Fault> faults = judge_devices({}, devices, {});
+  for (Fault& fault : judge_host({}, host, {})) faults.push_back(std::move(fault));
+  const auto software = read_software(options.root);
+  if (options.json) {
+    nlohmann::json findings = nlohmann::json::array();
+    for (const Fault& fault : faults) findings.push_back(finding(fault));
+    print(nlohmann::json{{"devices", nlohmann::json::parse(encode(devices))},
+                         {"host", nlohmann::json::parse(encode(host))},
+                         {"software", software},
+                         {"findings", findings}}
+              .dump() +
+          "\n");
+    return 0;
+  }
+  const Paint paint = standard_output().paint;
+  for (const auto& [name, version] : software) print(fmt::format("{:<16}{}\n", name, version));
+  print(devices.has_library
+            ? fmt::format("{:<16}{}, driver {}\n", "accelerators", devices.devices.size(),
+                          devices.driver.empty() ? "unknown" : devices.driver)
+            : fmt::format("{:<16}none: {} is not installed\n", "accelerators", options.library));
+  std::vector<std::vector<std::string>> rows{{"FINDING", "DEVICE", "CAUSE", "ACTION", "EVIDENCE"}};
+  for (const Fault& fault : faults)
+    rows.push_back({fault.kind, fault.device.empty() ? "-" : fault.device,
+                    std::string(word_of(fault.cause)), std::string(word_of(fault.action)),
+                    fault.line});
+  print(rows.size() == 1 ? "nothing found\n" : "\n" + render_table(rows, paint));
+  return 0;
+}
+
+}  // namespace
+
+void add_probe(CLI::App& app) {
+  CLI::App* command =
+      app.add_subcommand("probe", "Look at this machine's accelerators and host, once");
+  auto options = std::make_shared<ProbeOptions>();
+  add_json_option(*command, options->json);
+  command->add_option("--library", options->library, "NVIDIA's management library")
+      ->capture_default_str();
+  command->add_option("--root", options->root, "Another folder's /proc and /sys")
+      ->capture_default_str();
+  command->add_option("--record", options->record,
+                      "Write the devices to this file, as a recorded machine for "
+                      "`holdfast up --devices recorded:FILE`");
+  // An agent's.
+  command->add_option("--what", options->what)->group("");
+  command->add_option("--serve-fd", options->serve_fd)->group("");
+  command->footer(
+      "It judges one look: what needs two (rates, what was there before) only an agent sees.\n\n"
+      "Examples:\n  holdfast probe\n  holdfast probe --json --record this-machine.yaml");
+  command->callback([options] { finish([&] { return probe(*options); }); });
+}
+
+}  // namespace holdfast
