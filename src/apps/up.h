@@ -13,6 +13,7 @@ struct UpRequest {
   ClusterSpec spec;            // name, nodes, spares, machines_max, breaker_percent
   bool spec_given = false;     // the person asked for a size: an existing cluster must have it
   std::uint16_t api_port = 0;  // 0: a free one
+  std::string checks;          // for checks.yaml of a new cluster; empty: no such file
 };
 
 // Makes the folder a cluster's, if it is none yet: CA, operator's certificate, cluster.json (last,

@@ -20,16 +20,18 @@
 
 namespace holdfast {
 
-enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet };
+enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet, kCheck };
 template <>
 inline constexpr auto kWords<TimerKind> =
-    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet"});
+    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet", "check"});
 
-// A timer belongs to one attempt of one job, so a late one is recognised as stale.
+// A timer belongs to one attempt of one job, so a late one is recognised as stale; that of deep
+// checks to their run, which has its own time.
 struct TimerId {
   TimerKind kind = TimerKind::kDrain;
   JobId job;
   Attempt attempt;
+  CheckId check;
   friend auto operator<=>(const TimerId&, const TimerId&) = default;
 };
 
@@ -107,6 +109,16 @@ struct RendezvousMoved {
   NodeId node;
   std::uint16_t port = 0;
 };  // a node has another free port
+struct ChecksAsked {
+  std::vector<NodeId> nodes;
+  std::vector<CheckKind> kinds;
+  bool drain = false;  // of nodes with ranks: their jobs go on elsewhere
+  std::string by;
+};
+struct CheckReported {
+  NodeId node;
+  agent_message::CheckReport report;
+};
 struct DownAsked {
   std::string by;
 };  // the whole cluster is given back; `up` makes it anew
@@ -119,7 +131,7 @@ using Event =
                  event::StacksCollected, event::Progressed, event::RanksStalled, event::TimerFired,
                  event::JobSubmitted, event::JobStopAsked, event::NodeReplaceAsked,
                  event::NodeAddAsked, event::BreakerCloseAsked, event::RendezvousMoved,
-                 event::DownAsked>;
+                 event::DownAsked, event::ChecksAsked, event::CheckReported>;
 
 // What the shell must do, in this order.
 namespace effect {

@@ -6,15 +6,26 @@
 
 #include "base/id.h"
 #include "base/time.h"
+#include "model/check.h"
 #include "model/enum_text.h"
 
 namespace holdfast {
 
-// provisioning -> healthy <-> suspect; healthy|suspect -> cordoned -> replacing -> gone
-enum class NodeState { kProvisioning, kHealthy, kSuspect, kCordoned, kReplacing, kGone };
+// provisioning -> deep_health_check -> healthy <-> suspect; healthy|suspect -> cordoned ->
+// replacing
+// -> gone; healthy -> deep_health_check when somebody asks for it
+enum class NodeState {
+  kProvisioning,
+  kDeepHealthCheck,
+  kHealthy,
+  kSuspect,
+  kCordoned,
+  kReplacing,
+  kGone
+};
 template <>
 inline constexpr auto kWords<NodeState> = std::to_array<std::string_view>(
-    {"provisioning", "healthy", "suspect", "cordoned", "replacing", "gone"});
+    {"provisioning", "deep_health_check", "healthy", "suspect", "cordoned", "replacing", "gone"});
 
 // One machine. Its id is this machine for ever; `place` is the position in the cluster that it
 // fills, which the machine that replaces it takes over.
@@ -32,6 +43,9 @@ struct NodeRecord {
   std::uint64_t memory_bytes = 0;
   std::string snapshot_address;  // see Hello
   JobId job;                     // none: free
+  std::string instance_type;     // as its agent was told; may be empty
+  CheckId check;                 // the deep checks under way, or the last ones; none: never
+  CheckStatus check_status = CheckStatus::kNone;
 
   // A member may get work, now or after a doubt about it is cleared.
   [[nodiscard]] bool is_live() const {

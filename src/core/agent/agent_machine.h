@@ -48,6 +48,9 @@ struct StacksRead {
 struct HeartbeatDue {
   std::uint16_t rendezvous_port;
 };
+struct CheckDone {
+  agent_message::CheckReport report;
+};  // also for one that could not be started
 struct GraceOver {
   JobId job;
   Attempt attempt;
@@ -56,7 +59,8 @@ struct GraceOver {
 using AgentEvent =
     std::variant<agent_event::Connected, agent_event::Received, agent_event::RankStarted,
                  agent_event::RankEnded, agent_event::PageRead, agent_event::KernelLine,
-                 agent_event::StacksRead, agent_event::HeartbeatDue, agent_event::GraceOver>;
+                 agent_event::StacksRead, agent_event::HeartbeatDue, agent_event::GraceOver,
+                 agent_event::CheckDone>;
 
 // What its shell must do, in this order.
 namespace agent_effect {
@@ -84,6 +88,10 @@ struct CollectStacks {
   Attempt attempt;
   std::uint32_t rank;
 };
+struct StartCheck {
+  server_message::StartCheck start;
+};  // after what runs of another one is dead; answered by CheckDone within the budget
+struct StopCheck {};  // of the one that runs: no answer is wanted
 struct ArmGrace {
   JobId job;
   Attempt attempt;
@@ -99,11 +107,14 @@ struct Leave {
 using AgentEffect =
     std::variant<agent_effect::Send, agent_effect::WarmUp, agent_effect::CoolDown,
                  agent_effect::StartRank, agent_effect::KillRanks, agent_effect::CollectStacks,
-                 agent_effect::ArmGrace, agent_effect::ArmHeartbeat, agent_effect::Leave>;
+                 agent_effect::ArmGrace, agent_effect::ArmHeartbeat, agent_effect::Leave,
+                 agent_effect::StartCheck, agent_effect::StopCheck>;
 using AgentEffects = std::vector<AgentEffect>;
 
 // A node's side of the protocol: which ranks of which attempt live here. Same contract as the
 // Controller: step() is total and reads no clock.
+//
+// Deep checks and ranks never run at one time: ranks that are started end a check.
 //
 // The control plane may vanish and come back: ranks go on, and what was not delivered is told again
 // in Hello. An attempt is started only when nothing of an older one lives here, and a stale message
@@ -147,6 +158,7 @@ class AgentMachine {
   void on(const agent_event::StacksRead& read);
   void on(const agent_event::HeartbeatDue& due);
   void on(const agent_event::GraceOver& over);
+  void on(const agent_event::CheckDone& done);
 
   void on_message(const server_message::Welcome& welcome);
   void on_message(const server_message::StartRanks& start);
@@ -154,11 +166,14 @@ class AgentMachine {
   void on_message(const server_message::CollectStacks& collect);
   void on_message(const server_message::WarmUp& warm_up);
   void on_message(const server_message::ForgetJob& forget);
+  void on_message(const server_message::StartCheck& start);
+  void on_message(const server_message::StopCheck& stop);
   void on_message(const server_message::Fenced& fenced);
   void on_message(const server_message::LogAck&) {}  // the shell's
   void on_message(const server_message::Inject&) {}  // the shell's
 
   void begin(const server_message::StartRanks& start);
+  void stop_check();
   void heartbeat();
   [[nodiscard]] Run* find_run(JobId job, Attempt attempt);
   void send(AgentMessage message);
@@ -168,6 +183,9 @@ class AgentMachine {
   std::deque<Fault> condemning_faults_;              // told again after a reconnect; the newest 16
   std::map<std::int32_t, std::uint64_t> oom_kills_;  // pid -> bytes used
   std::uint16_t rendezvous_port_ = 0;
+  // The newest step of deep checks, and its answer once there is one.
+  agent_message::CheckReport check_;
+  enum class CheckState { kNone, kRunning, kDone } check_state_ = CheckState::kNone;
   AgentEffects* out_ = nullptr;
 };
 

@@ -71,6 +71,8 @@ void Controller::on(const event::ServerStarted&) {
     if (job.state == JobState::kQueued && job.not_before)
       arm(TimerKind::kBackoff, job, std::max(Duration{}, *job.not_before - now_));
   }
+  for (const auto& [id, run] : state_.checks)
+    if (run.state != CheckRunState::kEnded) check_soon(id);
   audit(Severity::kWarning, "server.started", "the control plane has restarted from its journal");
 }
 
@@ -92,19 +94,21 @@ void Controller::on(const event::NodeJoined& joined) {
   node->cpus = hello.cpus;
   node->memory_bytes = hello.memory_bytes;
   node->snapshot_address = hello.snapshot_address;
+  node->instance_type = hello.instance_type;
   if (node->state == NodeState::kProvisioning) {
-    state_.provisioning_failures = 0;
-    set_node(*node, NodeState::kHealthy, "joined");
+    admit(*node, state_.spec.checks.on_start, "start");
     audit(Severity::kInfo, "node.joined",
           to_string(node->id) + " joined " +
               (node->place == 0 ? "as a spare" : "for place " + std::to_string(node->place)),
           node->id);
   } else if (node->state == NodeState::kSuspect && node->silent) {
     node->silent = false;
-    set_node(*node, NodeState::kHealthy, "is heard of again");
+    if (node->check_status != CheckStatus::kFailed)
+      set_node(*node, NodeState::kHealthy, "is heard of again");
     audit(Severity::kInfo, "node.back", to_string(node->id) + " is heard of again", node->id);
   }
   reconcile(*node, hello.attempts);
+  resend_check(*node);
   fill_places();
   start_queued_jobs();
   warm_up(*node);
@@ -179,6 +183,7 @@ void Controller::on(const event::NodesLost& lost) {
     if (node != nullptr && !node->is_live() && node->state != NodeState::kGone)
       lose_node(*node, lost.reason);
   }
+  if (state_.breaker.open) settle_node_incidents();
   fill_places();
   refill_pool();
   start_queued_jobs();
@@ -191,6 +196,7 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   set_holder(node, {});
   set_node(node, NodeState::kGone, reason);
   if (before == NodeState::kProvisioning) ++state_.provisioning_failures;
+  if (before == NodeState::kDeepHealthCheck) checked_node_lost(node, reason);
   if (before == NodeState::kReplacing) {
     audit(Severity::kInfo, "node.gone", to_string(node.id) + " has been given back", node.id);
     return;
@@ -214,6 +220,8 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
 
 void Controller::on(const event::NodeFault& found) {
   NodeRecord* node = find_node(found.node);
+  if (node != nullptr && node->state == NodeState::kDeepHealthCheck)
+    return fault_in_check(*node, found.fault);
   if (node == nullptr || !node->is_live()) return;
   const Fault& fault = found.fault;
   const std::string text = to_string(found.node) + ": " + fault.kind +
@@ -279,7 +287,7 @@ void Controller::fill_places() {
 void Controller::refill_pool() {
   if (state_.down) return;
   const std::size_t wanted = std::size_t{state_.spec.nodes} + state_.spec.spares;
-  while (index_.live.size() + index_.provisioning < wanted) {
+  while (index_.live.size() + index_.provisioning + index_.checking < wanted) {
     if (state_.provisioning_failures >= kProvisioningFailuresMax) {
       audit(Severity::kAlert, "pool.not_refilled",
             std::to_string(state_.provisioning_failures) +
@@ -319,6 +327,7 @@ void Controller::on(const event::DownAsked& asked) {
     set_node(node, NodeState::kGone, "the cluster was taken down by " + asked.by);
     out_->push_back(effect::Terminate{id});
   }
+  for (auto& [id, run] : state_.checks) run.state = CheckRunState::kEnded;
   for (auto& [id, job] : state_.jobs)
     if (!job.has_ended())
       end_job(job, JobState::kStopped, "the cluster was taken down by " + asked.by, 130);
@@ -376,6 +385,7 @@ void Controller::on(const event::BreakerCloseAsked& asked) {
     else
       cordon_node(node, reason, {reason, id, std::nullopt, now_});
   }
+  settle_node_incidents();
   fill_places();
   refill_pool();
   start_queued_jobs();
