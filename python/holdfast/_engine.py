@@ -9,7 +9,7 @@ import errno
 import json
 import os
 
-ABI = 1
+ABI = 2
 MEMORY, FOLDER = 0, 1
 _FENCED, _DAMAGED, _REFUSED, _DISK_FULL, _BUSY, _NOT_FOUND, _GONE = 2, 3, 4, 5, 7, 8, 9
 _U64 = ctypes.c_uint64
@@ -87,10 +87,12 @@ def _pointers(values):
 class Engine:
     """One rank's. Usable by several threads."""
 
-    def __init__(self, folder, job, attempt, keep, server=None, memory_key=None):
+    def __init__(self, folder, job, attempt, retention, server=None, memory_key=None):
+        """retention: (the newest that stay, one of each so many steps or 0, bytes for all or 0)."""
         self._lib, self._handle = _load(), ctypes.c_void_p()
         _check(self._lib.hf_ckpt_open(
-            os.fsencode(folder), job.encode() if job else None, _U64(attempt), _U64(keep),
+            os.fsencode(folder), job.encode() if job else None, _U64(attempt),
+            *map(_U64, retention),
             os.fsencode(server) if server else None, (memory_key or "").encode(),
             ctypes.byref(self._handle)))
         self.folder, self.attempt, self.outlives_us = folder, attempt, bool(server)

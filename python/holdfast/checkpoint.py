@@ -23,8 +23,9 @@ With another number of ranks than at the save, replicated objects are restored e
 existed then get their per-rank state and generators back, others keep what they have.
 
 Where: HOLDFAST_CHECKPOINT_DIR; without it nothing is saved or restored and the program just runs.
-HOLDFAST_CHECKPOINT_INTERVAL (steps), HOLDFAST_CHECKPOINT_KEEP (3), HOLDFAST_JOB and HOLDFAST_ATTEMPT
-(1) complete it. The files are described in docs/checkpoint-format.md; reading one runs no code of its
+HOLDFAST_CHECKPOINT_INTERVAL (steps), HOLDFAST_JOB and HOLDFAST_ATTEMPT (1) complete it. Of the commits,
+the newest HOLDFAST_CHECKPOINT_KEEP (3) stay, the first of each HOLDFAST_CHECKPOINT_KEEP_EVERY steps (0: of
+none), and of all these what fits into HOLDFAST_CHECKPOINT_BUDGET bytes (0: all); never fewer than two. The files are described in docs/checkpoint-format.md; reading one runs no code of its
 writer's.
 
 `python3 -m holdfast.checkpoint list|verify DIR [--json]` looks at such a folder.
@@ -47,7 +48,7 @@ _mirrored = None       # see _choose_mirrored()
 _group = None          # the CPU group that ranks agree over; () until made
 _told = set()          # the errors printed so far
 _REMEDY = {
-    "ENOSPC": "free space there, or keep fewer commits (HOLDFAST_CHECKPOINT_KEEP)",
+    "ENOSPC": "free space there, or keep fewer commits (checkpoint.keep, checkpoint.budget)",
     "ESTALE": "this process belongs to a superseded attempt and can be stopped",
 }
 
@@ -156,8 +157,9 @@ def wait(timeout_s=None):
 # The parts.
 
 def _make_engine(root):
-    arguments = (root, os.environ.get("HOLDFAST_JOB"), int(os.environ.get("HOLDFAST_ATTEMPT") or 1),
-                 int(os.environ.get("HOLDFAST_CHECKPOINT_KEEP") or 3))
+    retention = tuple(int(os.environ.get("HOLDFAST_CHECKPOINT_" + name) or default)
+                      for name, default in (("KEEP", 3), ("KEEP_EVERY", 0), ("BUDGET", 0)))
+    arguments = (root, os.environ.get("HOLDFAST_JOB"), int(os.environ.get("HOLDFAST_ATTEMPT") or 1), retention)
     server = os.environ.get("HOLDFAST_SNAPSHOT_SERVER")
     try:
         return Engine(*arguments, server, os.environ.get("HOLDFAST_JOB_ID"))
@@ -480,7 +482,7 @@ def _main(arguments):
     parser.add_argument("folder")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    engine, rows = Engine(options.folder, None, 1 << 62, 2), []
+    engine, rows = Engine(options.folder, None, 1 << 62, (2, 0, 0)), []
     for attempt, step in engine.chain():
         row = {"attempt": attempt, "step": step, "problem": None}
         try:

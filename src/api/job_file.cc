@@ -149,7 +149,9 @@ class SpecReader : private FieldReader {
     read_fields(value, path,
                 {{"folder", folder_into(checkpoint.folder)},
                  {"interval_steps", count_into(checkpoint.interval_steps)},
-                 {"keep", count_into(checkpoint.keep)}});
+                 {"keep", count_into(checkpoint.keep)},
+                 {"keep_every", count_into(checkpoint.keep_every)},
+                 {"budget", bytes_into(checkpoint.budget_bytes)}});
   }
 
   std::string folder_;
@@ -292,7 +294,10 @@ std::string render_job_body(const JobSpec& spec) {
       {"environment", spec.environment},
       {"working_folder", spec.working_folder},
       {"checkpoint",
-       {{"interval_steps", spec.checkpoint.interval_steps}, {"keep", spec.checkpoint.keep}}},
+       {{"interval_steps", spec.checkpoint.interval_steps},
+        {"keep", spec.checkpoint.keep},
+        {"keep_every", spec.checkpoint.keep_every},
+        {"budget", spec.checkpoint.budget_bytes}}},
       {"retry", {{"attempts_without_progress_max", spec.retry.attempts_without_progress_max}}},
       {"hang",
        {{"stall_s", static_cast<double>(spec.hang.stall_min.ms()) / 1000},

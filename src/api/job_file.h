@@ -10,7 +10,8 @@
 //   command: [python3, train.py]     # required; a string is run by /bin/sh -c
 //   environment: {OMP_NUM_THREADS: 1}
 //   working_folder: .                # relative to the file's folder, which is also the default
-//   checkpoint: {folder: checkpoints, interval_steps: 50, keep: 3}  # folder as above
+//   checkpoint: {folder: checkpoints, interval_steps: 50, keep: 3,    # folder as above
+//                keep_every: 10000, budget: 2TiB}
 //   retry: {attempts_without_progress_max: 3}
 //   hang: {stall_s: 30, stall_factor: 10, first_step_s: 900}   # the last: none if left out
 //   memory_limit: 2GiB               # per rank; KiB, MiB, GiB, TiB or bytes

@@ -23,6 +23,8 @@ checkpoint:
   folder: /scratch/ckpt
   interval_steps: 50
   keep: 5
+  keep_every: 1000
+  budget: 2GiB
 retry: {attempts_without_progress_max: 2}
 hang: {stall_s: 2.5, stall_factor: 4, first_step_s: 90}
 memory_limit: 2GiB
@@ -42,7 +44,7 @@ TEST(JobFile, EveryKeyArrives) {
   expected.command = {"python3", "train.py", "--lr", "0.1"};
   expected.environment = {{"OMP_NUM_THREADS", "1"}, {"GREETING", "a b"}};
   expected.working_folder = "/srv/ada/gpt";
-  expected.checkpoint = {"/scratch/ckpt", 50, 5};
+  expected.checkpoint = {"/scratch/ckpt", 50, 5, 1000, 2ull << 30};
   expected.retry.attempts_without_progress_max = 2;
   expected.hang = {milliseconds(2500), 4, seconds(90)};
   expected.memory_limit_bytes = 2ull << 30;
@@ -116,7 +118,7 @@ TEST(JobFile, ErrorsNamePlaceFieldValueAndRemedy) {
        "the whole path"},
       {"checkpoint: 5",
        "HF1001: job.yaml:1: checkpoint: '5' is not allowed; give `key: value` pairs, with the "
-       "keys folder, interval_steps, keep"},
+       "keys folder, interval_steps, keep, keep_every, budget"},
       {"checkpoint: {interval_steps: 5}",
        "HF1001: job.yaml:1: checkpoint.interval_steps: given without checkpoint.folder; give that "
        "too"},

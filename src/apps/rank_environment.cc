@@ -53,6 +53,8 @@ std::map<std::string, std::string> rank_environment(
   if (!spec.checkpoint.folder.empty()) {
     set("HOLDFAST_CHECKPOINT_DIR", spec.checkpoint.folder);
     set("HOLDFAST_CHECKPOINT_KEEP", spec.checkpoint.keep);
+    set("HOLDFAST_CHECKPOINT_KEEP_EVERY", spec.checkpoint.keep_every);
+    set("HOLDFAST_CHECKPOINT_BUDGET", spec.checkpoint.budget_bytes);
     set("HOLDFAST_SNAPSHOT_SERVER", paths.snapshots);
     set("HOLDFAST_JOB_ID", to_string(start.job));
     set("HOLDFAST_REPLICA_TO", start.replica_to);

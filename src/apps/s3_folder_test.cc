@@ -54,14 +54,14 @@ class S3FolderTest : public ScratchFolder {
       const auto bytes = (*memory)->bytes().first(image.bytes.size());
       std::memcpy(bytes.data(), image.bytes.data(), bytes.size());
       const PersistRequest request{
-          .job = "job", .id = {attempt, step, rank, 2}, .keep = 2, .threads = 2};
+          .job = "job", .id = {attempt, step, rank, 2}, .retention = {.last = 2}, .threads = 2};
       done = engine::persist(folder, request, bytes, image.checksum, {});
     }
     return done;
   }
 
   static void expect_restores(engine::Folder& folder, const Base& at) {
-    const auto manifest = Store(folder, "job", 99, 2).manifest(at);
+    const auto manifest = Store(folder, "job", 99).manifest(at);
     ASSERT_TRUE(manifest.ok()) << manifest.error().text();
     for (const engine::ShardEntry& entry : manifest->shards) {
       const std::string path =
@@ -91,7 +91,7 @@ TEST_F(S3FolderTest, RanksCommitRestoreAndCollect) {
     ASSERT_TRUE(done.ok()) << done.error().text();
   }
   const auto folder = open();
-  EXPECT_EQ(*Store(*folder, "job", 2, 2).chain(), (std::vector<Base>{{1, 30}, {1, 20}}));
+  EXPECT_EQ(*Store(*folder, "job", 2).chain(), (std::vector<Base>{{1, 30}, {1, 20}}));
   expect_restores(*folder, {1, 30});
   EXPECT_EQ(store_.object("models/llama/attempt-0001/step-00000010/rank-0000.shard"), "");
   EXPECT_EQ(store_.pending_uploads(), 0u);
@@ -102,10 +102,10 @@ TEST_F(S3FolderTest, AStoreThatListsLateShowsTheNewest) {
   store_.freeze_listings();
   ASSERT_TRUE(commit(*open(), 1, 20).ok());
   const auto folder = open();
-  EXPECT_EQ(*Store(*folder, "job", 2, 2).chain(), (std::vector<Base>{{1, 20}, {1, 10}}));
+  EXPECT_EQ(*Store(*folder, "job", 2).chain(), (std::vector<Base>{{1, 20}, {1, 10}}));
   // The next attempt begins from it, and the old one sees that it has begun.
   ASSERT_TRUE(commit(*open(), 2, 30).ok());
-  EXPECT_EQ(*Store(*open(), "job", 3, 2).chain(), (std::vector<Base>{{2, 30}, {1, 20}}));
+  EXPECT_EQ(*Store(*open(), "job", 3).chain(), (std::vector<Base>{{2, 30}, {1, 20}}));
   EXPECT_EQ(commit(*open(), 1, 40).error().code, Errc::kStaleAttempt);
 }
 
@@ -143,7 +143,7 @@ TEST_F(S3FolderTest, AStoreThatIsGoneIsNotAnEmptyOne) {
   EXPECT_EQ(folder->list("").error().code, Errc::kStoreUnavailable);
   EXPECT_EQ(folder->write("x", "y").error().code, Errc::kStoreUnavailable);
   EXPECT_FALSE(commit(*folder, 2, 20).ok());
-  EXPECT_EQ(*Store(*open(), "job", 3, 2).chain(), (std::vector<Base>{{1, 10}}));
+  EXPECT_EQ(*Store(*open(), "job", 3).chain(), (std::vector<Base>{{1, 10}}));
 }
 
 TEST_F(S3FolderTest, CommitsAreCopiedUpAndDown) {
@@ -164,7 +164,7 @@ TEST_F(S3FolderTest, AFlippedBitIsNoticed) {
   store_.misbehave("GET", "rank-0001.shard", Misbehaviour::kFlipsABit, 1'000'000);
   const auto disk = engine::posix_folder(folder() + "/ckpt");
   EXPECT_EQ(engine::copy_commit(*open(), *disk, "job", {1, 10}, 2).error().code, Errc::kDamaged);
-  EXPECT_TRUE(Store(*disk, "job", 2, 2).chain()->empty());
+  EXPECT_TRUE(Store(*disk, "job", 2).chain()->empty());
 }
 
 }  // namespace

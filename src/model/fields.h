@@ -75,7 +75,7 @@ HF_FIELDS(agent_message::RanksStarted, job, attempt, pids)
 HF_FIELDS(agent_message::CheckReport, check, step, results)
 HF_FIELDS(agent_message::StacksCollected, job, attempt, rank, answered, process_state, text)
 
-HF_FIELDS(CheckpointSpec, folder, interval_steps, keep)
+HF_FIELDS(CheckpointSpec, folder, interval_steps, keep, keep_every, budget_bytes)
 HF_FIELDS(RetryPolicy, attempts_without_progress_max)
 HF_FIELDS(HangPolicy, stall_min, stall_factor, first_step_max)
 HF_FIELDS(JobSpec, name, owner, team, nodes_min, nodes_max, ranks_per_node, command, environment,

@@ -14,7 +14,9 @@ namespace holdfast {
 struct CheckpointSpec {
   std::string folder;                // absolute; empty: the job has none
   std::uint32_t interval_steps = 0;  // 0: the script decides
-  std::uint32_t keep = 3;            // commits kept, >= 1
+  std::uint32_t keep = 3;            // the newest commits stay, >= 1
+  std::uint64_t keep_every = 0;      // steps, of which one commit stays; 0: of none
+  std::uint64_t budget_bytes = 0;    // for all that stays; 0: no limit
 
   friend bool operator==(const CheckpointSpec&, const CheckpointSpec&) = default;
 };

@@ -49,40 +49,43 @@ struct Machine {
 
   explicit Machine(std::uint64_t seed, NodeId made) : id(made), prng(seed, 1000 + made.value) {}
 
+  // What each heartbeat looks at stands together: nearly all of the simulator's time is waiting for
+  // these from memory.
   NodeId id;
+  std::unique_ptr<AgentMachine> agent;
+  std::vector<Rank> ranks;
+  Instant frozen_until;
+  Duration beat_interval;
+  Instant next_beat;
+  std::uint64_t beats = 0;
+  std::uint32_t beat_timer = 0;  // the newest
+  bool is_slow_link = false;
+  // The link. TCP: in order, and nothing is lost but with the stream.
+  bool tail_lost = false;           // of the broken one
+  std::uint64_t stream = 0;         // 0: not connected
+  std::uint64_t server_stream = 0;  // the newest that the control plane has heard of
+  std::uint64_t broken_stream = 0;
+  Instant last_to_server, last_beat_to_server;
+  Instant cut_out_until;  // what it sends
+  Instant cut_in_until;   // what is sent to it
+  Instant last_to_agent;
+  std::uint64_t welcomed_stream = 0;
+  std::uint32_t connect_tries = 0;
+
   std::uint32_t slot = 0;  // where it stands
   State state = State::kComing;
   std::uint64_t life = 0;  // of its processes: what belongs to an earlier one is void
   Prng prng;
-  std::unique_ptr<AgentMachine> agent;
-  std::vector<Rank> ranks;
   std::vector<std::pair<RunKey, std::uint32_t>> unborn;  // asked for, still starting
   std::set<JobId> warm;
   std::uint32_t weak = 0;  // bit i: of Scenario::weak[i]
-  bool is_slow_link = false;
   std::int32_t drift_ppm = 0;
-  Instant frozen_until;
   std::uint32_t slow_percent = 100;  // of a step's time, its ranks
   bool is_bad_replacement = false;
   bool is_found_by_checks = false;
   // What is wrong with it, for the checkers: a reason to take it out.
   bool hurt = false;
   std::vector<std::pair<const Manifestation*, std::string>> recurring;
-
-  // The link. TCP: in order, and nothing is lost but with the stream.
-  std::uint64_t stream = 0;         // 0: not connected
-  std::uint64_t server_stream = 0;  // the newest that the control plane has heard of
-  std::uint64_t broken_stream = 0;
-  bool tail_lost = false;  // of the broken one
-  std::uint64_t welcomed_stream = 0;
-  std::uint32_t connect_tries = 0;
-  Instant last_to_server, last_beat_to_server, last_to_agent;
-  Instant cut_in_until, cut_out_until;  // what is sent to it, what it sends
-
-  std::uint32_t beat_timer = 0;  // the newest
-  Duration beat_interval;
-  Instant next_beat;
-  std::uint64_t beats = 0;
 };
 
 // One attempt of a job, as it trains.
@@ -326,6 +329,7 @@ class World {
   std::vector<std::unique_ptr<Job>> jobs_;
   std::map<JobId, Job*> jobs_by_id_;
   std::map<RunKey, Run> runs_;
+  Run* last_found_ = nullptr;  // of these
 
   std::vector<Prng> source_prngs_;
   std::vector<Instant> source_next_;

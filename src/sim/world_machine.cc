@@ -161,8 +161,8 @@ void World::perform(Machine& here, const AgentEffect& effect, bool) {
 
 void World::plan_beat(Machine& here) {
   if (!skipping_)
-    queue_.beat_at(here.next_beat,
-                   [this, id = here.id, timer = here.beat_timer] { beat(id, timer); });
+    queue_.beat_at(
+        here.next_beat, [this, id = here.id, timer = here.beat_timer] { beat(id, timer); }, &here);
 }
 
 void World::beat(NodeId id, std::uint32_t timer) {

@@ -44,15 +44,18 @@ void World::submit_job(Job& job) {
 }
 
 Run* World::find_run(const RunKey& key) {
+  // Each beat asks for one, mostly the same.
+  if (last_found_ != nullptr && last_found_->key == key) return last_found_;
   const auto found = runs_.find(key);
-  return found == runs_.end() ? nullptr : &found->second;
+  return found == runs_.end() ? nullptr : last_found_ = &found->second;
 }
 
 // An older attempt that has no rank left.
 void World::forget_run(const RunKey& key) {
   const auto found = runs_.find(key);
-  if (found != runs_.end() && found->second.alive == 0 && key.second < job_of(key).attempt)
-    runs_.erase(found);
+  if (found == runs_.end() || found->second.alive != 0 || key.second >= job_of(key).attempt) return;
+  last_found_ = nullptr;
+  runs_.erase(found);
 }
 
 // The job is as fast as the slowest of its machines.

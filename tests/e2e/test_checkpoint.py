@@ -33,6 +33,36 @@ class Ranks(ClusterTest):
                     restored = c.incidents_of(name)[0]["restored_step"]
                     self.assertIn(restored, steps, phase)
 
+    def test_an_agent_dies_in_each_phase_of_a_save(self):
+        with Cluster(2, 1) as c:
+            weights = self.calm(c, 2)
+            for number, (phase, _) in enumerate(PHASES):
+                wait_for(lambda: [n["state"] for n in c.nodes().values()].count("healthy") == 3, "a spare")
+                name = "dies-" + phase
+                c.submit(name, "--steps", STEPS, "--pause", 0.01, "--die", phase, "--die-whom", "agent",
+                         "--fault-rank", number % 2, "--fault-step", AT, nodes=2)
+                job = c.wait_job(name, "succeeded")
+                with self.subTest(phase=phase):
+                    self.assertEqual(job["attempt"]["number"], "a2")
+                    self.assertEqual(c.weights(name), weights)
+                    # The node's memory went with it; the other node may have brought its copy or not.
+                    self.assertIn(c.incidents_of(name)[0]["restored_step"], (AT - 5, AT), phase)
+                c.call("breaker", "close")  # where so many losses have opened it
+
+    def test_the_control_plane_dies_in_each_phase_of_a_save(self):
+        with Cluster(2, 0) as c:
+            weights = self.calm(c, 2)
+            for number, (phase, _) in enumerate(PHASES[:-1]):
+                name = "lives-" + phase
+                server = c.json("status")["server_pid"]
+                c.submit(name, "--steps", STEPS, "--pause", 0.01, "--die", phase, "--die-whom", server,
+                         "--fault-rank", number % 2, "--fault-step", AT, nodes=2)
+                with self.subTest(phase=phase):
+                    wait_for(lambda: c.json("status")["server_pid"] != server, "another server")
+                    job = c.wait_job(name, "succeeded")
+                    self.assertEqual(job["attempt"]["number"], "a1")
+                    self.assertEqual(c.weights(name), weights)
+
     def test_the_snapshot_server_dies(self):
         with Cluster(2, 0) as c:
             weights = self.calm(c, 2)

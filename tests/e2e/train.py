@@ -39,12 +39,14 @@ def misbehave(how, rank):
     raise SystemExit("no such misbehaviour: " + how)
 
 
-def die_in(phase):
-    """From here on this rank dies by SIGKILL in this phase of its next save."""
+def die_in(phase, pid):
+    """From here on SIGKILL goes to this process in this phase of this rank's next save."""
     from holdfast import _engine
+    victims = [pid]
 
     def die(*_):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if victims:
+            os.kill(victims.pop(), signal.SIGKILL)
 
     def dying(kind, name, before=None, after=None):
         real = getattr(kind, name)
@@ -83,6 +85,10 @@ def die_in(phase):
         dying(_engine.Engine, "persist", before=lambda *_: threading.Event().wait())
 
 
+def victim(whom):
+    return {"rank": os.getpid(), "agent": os.getppid()}.get(whom) or int(whom)
+
+
 def no_disk(step):
     """From this step on nothing gets to the disk."""
     from holdfast import _engine
@@ -106,6 +112,7 @@ def main():
     parser.add_argument("--fault-step", type=int, default=8)
     parser.add_argument("--no-disk-from", type=int, help="step; first attempt only")
     parser.add_argument("--die", default="", help="phase of the save of --fault-step, first attempt only")
+    parser.add_argument("--die-whom", default="rank", help="or agent, or a process id")
     parser.add_argument("--fault-once", action="store_true", help="only in the first attempt")
     args = parser.parse_args()
 
@@ -136,9 +143,9 @@ def main():
         holdfast.progress(step + 1, loss=loss.item(), tokens=16)
         if args.die and rank == args.fault_rank and os.environ["HOLDFAST_ATTEMPT"] == "1":
             if step + 1 == args.fault_step:
-                die_in(args.die)
-            elif step == args.fault_step:  # all ranks have left that save
-                os.kill(os.getpid(), signal.SIGKILL)
+                die_in(args.die, victim(args.die_whom))
+            elif step == args.fault_step and args.die == "in-memory":  # all ranks have left that save
+                os.kill(victim(args.die_whom), signal.SIGKILL)
         if (step + 1) % args.every == 0:
             checkpoint.save(step + 1, model=model, optimizer=optimizer)
         # tidy: allow sleep, because the training script paces itself

@@ -37,7 +37,7 @@ constexpr std::uint64_t kOnlooker = INT64_MAX;
 struct CheckpointOptions {
   std::string folder;
   std::optional<std::uint64_t> step;
-  std::uint64_t keep = 0;
+  engine::Retention retention;
   bool json = false;
 };
 
@@ -78,7 +78,7 @@ Result<std::vector<Base>> commits_of(const Store& store, const CheckpointOptions
 // `list`, and `verify`, which reads all of it. 1 when something does not verify.
 Result<int> list(const CheckpointOptions& options, bool reads_all) {
   HF_TRY(const auto folder, open_checkpoint_folder(options.folder));
-  const Store store(*folder, std::nullopt, kOnlooker, 2);
+  const Store store(*folder, std::nullopt, kOnlooker);
   HF_TRY(const std::vector<Base> commits, commits_of(store, options));
   json rows = json::array();
   std::vector<std::vector<std::string>> table{
@@ -115,7 +115,7 @@ std::string shape_text(const std::vector<std::uint64_t>& shape) {
 
 Result<int> show(const CheckpointOptions& options) {
   HF_TRY(const auto folder, open_checkpoint_folder(options.folder));
-  const Store store(*folder, std::nullopt, kOnlooker, 2);
+  const Store store(*folder, std::nullopt, kOnlooker);
   HF_TRY(const std::vector<Base> commits, commits_of(store, options));
   HF_TRY(const Manifest manifest, store.manifest(commits.front()));
   if (options.json) {
@@ -140,8 +140,8 @@ Result<int> show(const CheckpointOptions& options) {
 
 Result<int> prune(const CheckpointOptions& options) {
   HF_TRY(const auto folder, open_checkpoint_folder(options.folder));
-  HF_TRY(const std::uint64_t attempt, Store(*folder, std::nullopt, kOnlooker, 2).newest_attempt());
-  Store store(*folder, std::nullopt, attempt, options.keep);
+  HF_TRY(const std::uint64_t attempt, Store(*folder, std::nullopt, kOnlooker).newest_attempt());
+  Store store(*folder, std::nullopt, attempt, options.retention);
   HF_TRY(const std::vector<Base> before, store.chain());
   // What this attempt may be writing now is newer than its newest commit.
   const bool has_committed = !before.empty() && before.front().attempt == attempt;
@@ -210,12 +210,21 @@ void add_checkpoint(CLI::App& app) {
   add_look(group, "verify", "Read every byte of the commits and check it", true,
            [](const CheckpointOptions& options) { return list(options, true); });
   auto options = std::make_shared<CheckpointOptions>();
-  CLI::App* command = group.add_subcommand("prune", "Remove all but the newest commits");
+  CLI::App* command = group.add_subcommand("prune", "Remove the commits that need not stay");
   command->add_option("FOLDER", options->folder, "A checkpoint folder, or s3://BUCKET/PREFIX")
       ->required();
-  command->add_option("--keep", options->keep, "How many to leave")
+  command->add_option("--keep", options->retention.last, "How many of the newest stay")
       ->required()
       ->check(CLI::Range(2, 1000000));
+  command->add_option("--keep-every", options->retention.every_steps,
+                      "And the first of each so many steps");
+  command
+      ->add_option("--budget", options->retention.bytes_max,
+                   "Of all these, the newest that fit into so many bytes: 200GB, 1TiB")
+      ->transform(CLI::AsSizeValue(false));
+  command->footer(
+      "\nExample:\n"
+      "  holdfast checkpoint prune llama-checkpoints --keep 3 --keep-every 10000 --budget 2TiB\n");
   add_json_option(*command, options->json);
   command->callback([options] { finish([&] { return prune(*options); }); });
   add_checkpoint_files(group);

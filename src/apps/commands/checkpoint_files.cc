@@ -117,7 +117,7 @@ class MappedOutput {
 
 Result<int> export_commit(const FileOptions& options) {
   HF_TRY(const auto folder, open_checkpoint_folder(options.from));
-  const Store store(*folder, std::nullopt, kOnlooker, 2);
+  const Store store(*folder, std::nullopt, kOnlooker);
   HF_TRY(const Base at, chosen(store, options));
   HF_TRY(const Manifest manifest, store.manifest(at));
   HF_TRY(const engine::ExportPlan plan, engine::plan_export(manifest, options.object));
@@ -175,13 +175,14 @@ Result<void> abort_old_uploads(const std::string& where) {
 Result<int> copy(const FileOptions& options) {
   HF_TRY(const auto from, open_checkpoint_folder(options.from));
   HF_TRY(const auto to, open_checkpoint_folder(options.to));
-  const Store store(*from, std::nullopt, kOnlooker, 2);
+  const Store store(*from, std::nullopt, kOnlooker);
   HF_TRY(const Base at, chosen(store, options));
   HF_TRY(const Manifest manifest, store.manifest(at));
   HF_TRY_VOID(abort_old_uploads(options.to));
   HF_TRY_VOID(engine::copy_commit(*from, *to, manifest.job, at, threads_for(options)));
   if (options.keep)
-    HF_TRY_VOID(Store(*to, manifest.job, at.attempt, *options.keep).collect(at.step));
+    HF_TRY_VOID(Store(*to, manifest.job, at.attempt, engine::Retention{.last = *options.keep})
+                    .collect(at.step));
   print(options.json
             ? json{{"attempt", at.attempt}, {"step", at.step}}.dump(2) + "\n"
             : fmt::format("step {} of attempt {} is in {}\n", at.step, at.attempt, options.to));

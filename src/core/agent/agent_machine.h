@@ -136,10 +136,10 @@ class AgentMachine {
   // One attempt of one job on this node. Kept after its end, for Hello, until the job is forgotten
   // or a newer attempt takes its place.
   struct Run {
-    server_message::StartRanks start;
     std::vector<Rank> ranks;  // by local rank
     std::uint32_t ended = 0;  // ranks
     bool has_news = true;     // some rank's progress is not sent
+    server_message::StartRanks start;
     std::vector<RankExit> exits;
     bool stopping = false;
     Attempt stop_up_to;  // what the answer to StopRanks must name: this attempt or a later one

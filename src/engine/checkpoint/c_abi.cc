@@ -24,18 +24,18 @@ using namespace holdfast::engine;
 
 struct hf_ckpt {
   hf_ckpt(std::unique_ptr<Folder> folder_, const char* path_, const char* job_,
-          std::uint64_t attempt_, std::uint64_t keep_)
+          std::uint64_t attempt_, const Retention& retention_)
       : path(path_),
         job(job_ == nullptr ? std::nullopt : std::optional<std::string>(job_)),
         attempt(attempt_),
-        keep(keep_),
+        retention(retention_),
         folder(std::move(folder_)),
-        store(*folder, job, attempt, keep) {}
+        store(*folder, job, attempt, retention) {}
 
   const std::string path;
   const std::optional<std::string> job;
   const std::uint64_t attempt;
-  const std::uint64_t keep;
+  const Retention retention;
   std::unique_ptr<Folder> folder;
   std::mutex mutex;  // of the store and of held
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint64_t> held;  // by step and rank
@@ -183,16 +183,18 @@ void hf_ckpt_free(char* text) {
 }
 
 uint32_t hf_ckpt_abi(void) {
-  return 1;
+  return 2;
 }
 
-int hf_ckpt_open(const char* folder, const char* job, uint64_t attempt, uint64_t keep,
-                 const char* server, const char* memory_key, hf_ckpt** out) {
+int hf_ckpt_open(const char* folder, const char* job, uint64_t attempt, uint64_t keep_last,
+                 uint64_t keep_every, uint64_t budget, const char* server, const char* memory_key,
+                 hf_ckpt** out) {
   return guarded([&] {
     auto opened = is_far_folder(folder) && server != nullptr ? remote_folder(server, folder)
                                                              : open_posix_folder(folder);
     if (!opened.ok()) return fail(opened.error());
-    auto handle = std::make_unique<hf_ckpt>(std::move(*opened), folder, job, attempt, keep);
+    auto handle = std::make_unique<hf_ckpt>(std::move(*opened), folder, job, attempt,
+                                            Retention{keep_last, keep_every, budget});
     if (server != nullptr) {
       auto remote = RemoteSnapshots::connect(server, memory_key, attempt);
       if (!remote.ok()) return fail(remote.error());
@@ -320,7 +322,7 @@ int hf_ckpt_persist(hf_ckpt* handle, uint64_t step, uint32_t rank, uint32_t worl
     PersistCall call{.folder = handle->path,
                      .request = {.job = handle->job,
                                  .id = {handle->attempt, step, rank, world_size},
-                                 .keep = handle->keep,
+                                 .retention = handle->retention,
                                  .created = now_text(),
                                  .save = save,
                                  .threads = threads}};
@@ -346,7 +348,7 @@ int hf_ckpt_refuse(hf_ckpt* handle, uint64_t step, uint32_t rank, uint32_t world
     refuse(*handle->folder,
            {.job = handle->job,
             .id = {handle->attempt, step, rank, world_size},
-            .keep = handle->keep,
+            .retention = handle->retention,
             .save = save},
            {Errc::kDiskFull, reason});
     return static_cast<int>(HF_CKPT_OK);

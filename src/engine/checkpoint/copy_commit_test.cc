@@ -15,7 +15,7 @@ constexpr std::uint64_t kTensorBytes = 5'000'000;  // two reads
 void commit(Folder& folder, std::uint64_t step) {
   for (std::uint32_t rank = 2; rank-- > 0;) {
     TestImage image({1, step, rank, 2}, kTensorBytes);
-    const PersistRequest request{.job = "job", .id = {1, step, rank, 2}, .keep = 5};
+    const PersistRequest request{.job = "job", .id = {1, step, rank, 2}, .retention = {.last = 5}};
     const auto done = persist(folder, request, image.image(), image.checksum, {});
     ASSERT_TRUE(rank == 1 || done.ok()) << done.error().text();
   }
@@ -48,7 +48,7 @@ TEST(CopyCommit, TheCopyIsOneToGoOnFrom) {
     ASSERT_TRUE(done.ok()) << done.error().text();
     EXPECT_TRUE(verifies(to, {1, step}));
   }
-  EXPECT_EQ(*Store(to, "job", 2, 2).chain(), (std::vector<Base>{{1, 20}, {1, 10}}));
+  EXPECT_EQ(*Store(to, "job", 2).chain(), (std::vector<Base>{{1, 20}, {1, 10}}));
   CrashingDisk third;
   CrashingFolder refused(third);
   EXPECT_EQ(copy_commit(from, refused, "another", {1, 10}, 1).error().code, Errc::kWrongState);
@@ -63,7 +63,7 @@ TEST(CopyCommit, WhatIsDamagedIsNotCopied) {
     const auto done = copy_commit(from, to, "job", {1, 10}, 1);
     ASSERT_FALSE(done.ok()) << at;
     EXPECT_EQ(done.error().code, Errc::kDamaged);
-    EXPECT_TRUE(Store(to, "job", 2, 2).chain()->empty());
+    EXPECT_TRUE(Store(to, "job", 2).chain()->empty());
   }
 }
 
@@ -78,7 +78,7 @@ TEST(CopyCommit, APowerCutAnywhereLeavesTheCommitOrNone) {
     const bool said_done = copy_commit(from, to, "job", {1, 10}, 1).ok();
     const bool crashed = other.crashed();
     other.restart(CrashingDisk::Loss::kEverythingUnsynced, cut);
-    const bool there = !Store(to, "job", 2, 2).chain()->empty();
+    const bool there = !Store(to, "job", 2).chain()->empty();
     EXPECT_TRUE(there || !said_done) << cut;
     EXPECT_TRUE(!there || verifies(to, {1, 10})) << cut;
     EXPECT_TRUE(copy_commit(from, to, "job", {1, 10}, 1).ok()) << cut;

@@ -51,7 +51,7 @@ class FolderLinkTest : public testing::Test {
 TEST_F(FolderLinkTest, ARankBeginsSavesAndRestoresThere) {
   const auto folder = remote_folder(socket(), "s3://b/p");
   ASSERT_TRUE(folder.ok());
-  Store store(**folder, "job", 1, 2);
+  Store store(**folder, "job", 1);
   EXPECT_TRUE(store.chain()->empty());
   const auto begun = store.begin();
   ASSERT_TRUE(begun.ok()) << begun.error().text();

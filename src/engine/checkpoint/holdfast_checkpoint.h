@@ -43,13 +43,15 @@ typedef struct hf_ckpt_shard hf_ckpt_shard;
 /* Why the calling thread's last call failed. Valid until its next call. */
 HF_CKPT_API const char* hf_ckpt_error(void);
 HF_CKPT_API void hf_ckpt_free(char* text);
-/* The version of the ABI: 1. A library with another number is not this one. */
+/* The version of the ABI: 2. A library with another number is not this one. */
 HF_CKPT_API uint32_t hf_ckpt_abi(void);
 
-/* folder: the job's checkpoints. job: its name, or NULL. keep: commits to leave. server: the socket
- * of the node's snapshot server, where memory outlives this process, and memory_key the job's name
- * there; server NULL: memory of this process. */
-HF_CKPT_API int hf_ckpt_open(const char* folder, const char* job, uint64_t attempt, uint64_t keep,
+/* folder: the job's checkpoints. job: its name, or NULL. Commits that stay: the newest keep_last,
+ * one of each keep_every steps (0: of none), of all these as many as budget bytes hold (0: all),
+ * and never fewer than two. server: the socket of the node's snapshot server, where memory outlives
+ * this process, and memory_key the job's name there; server NULL: memory of this process. */
+HF_CKPT_API int hf_ckpt_open(const char* folder, const char* job, uint64_t attempt,
+                             uint64_t keep_last, uint64_t keep_every, uint64_t budget,
                              const char* server, const char* memory_key, hf_ckpt** out);
 HF_CKPT_API void hf_ckpt_close(hf_ckpt* handle);
 

@@ -115,7 +115,7 @@ void give_up(Folder& folder, Store& store, const PersistRequest& request, const 
 }  // namespace
 
 void refuse(Folder& folder, const PersistRequest& request, const Error& why) {
-  Store store(folder, request.job, request.id.attempt, request.keep);
+  Store store(folder, request.job, request.id.attempt, request.retention);
   if (store.check_fence().ok() && !store.is_committed(request.id.step) &&
       !has_entry(store, request))
     give_up(folder, store, request, why);
@@ -125,7 +125,7 @@ Result<void> persist(Folder& folder, const PersistRequest& request,
                      std::span<const std::byte> image, const std::string& checksum,
                      const PersistHooks& hooks) {
   const ShardId& id = request.id;
-  Store store(folder, request.job, id.attempt, request.keep);
+  Store store(folder, request.job, id.attempt, request.retention);
   store.take(request.base);
   HF_TRY_VOID(store.check_fence());
   if (store.is_committed(id.step)) return {};

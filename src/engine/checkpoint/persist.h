@@ -16,7 +16,7 @@ namespace holdfast::engine {
 struct PersistRequest {
   std::optional<std::string> job;
   ShardId id;
-  std::uint64_t keep = 3;
+  Retention retention;
   std::optional<Base> base;  // Store::taken()
   std::string created;
   std::string save;  // names this call on all ranks

@@ -14,7 +14,7 @@ constexpr std::uint32_t kRanks = 2;
 PersistRequest request(std::uint64_t attempt, std::uint64_t step, std::uint32_t rank) {
   return {.job = "job",
           .id = {attempt, step, rank, kRanks},
-          .keep = 2,
+          .retention = {.last = 2},
           .created = "2026-11-25T00:00:00Z"};
 }
 
@@ -36,7 +36,7 @@ Result<void> commit(Folder& folder, std::uint64_t attempt, std::uint64_t step,
 
 // The newest commit that verifies, every byte of it as it was written.
 Result<Base> newest(Folder& folder) {
-  const Store store(folder, "job", 99, 2);
+  const Store store(folder, "job", 99);
   HF_TRY(const std::vector<Base> commits, store.chain());
   for (const Base& at : commits) {
     const Result<Manifest> manifest = store.manifest(at);
@@ -93,7 +93,7 @@ TEST(Persist, APowerCutAnywhereLeavesTheOldCommitOrTheNew) {
       outcomes.insert(found->step);
       // The next attempt takes it as its base and goes on.
       ASSERT_TRUE(commit(folder, 2, 40).ok());
-      const Store store(folder, "job", 2, 2);
+      const Store store(folder, "job", 2);
       ASSERT_EQ(store.chain().value(), (std::vector<Base>{{2, 40}, *found})) << cut << " " << seed;
       ASSERT_EQ(newest(folder).value(), (Base{2, 40}));
       ASSERT_FALSE(commit(folder, 1, 50).ok()) << "fenced";
@@ -115,13 +115,13 @@ TEST(Persist, APowerCutAtTheStartOfAnAttemptLosesNothing) {
       CrashingFolder folder(disk);
       ASSERT_TRUE(commit(folder, 1, 10).ok());
       disk.crash_at(disk.operations() + cut);
-      static_cast<void>(Store(folder, "job", 2, 2).begin());
+      static_cast<void>(Store(folder, "job", 2).begin());
       crashed = disk.crashed();
       disk.restart(seed == 0   ? Loss::kEverythingUnsynced
                    : seed == 1 ? Loss::kNothing
                                : Loss::kAtRandom,
                    seed);
-      ASSERT_TRUE(Store(folder, "job", 3, 2).begin().ok());
+      ASSERT_TRUE(Store(folder, "job", 3).begin().ok());
       ASSERT_EQ(newest(folder).value(), (Base{1, 10})) << cut << " " << seed;
     }
     if (!crashed) {
@@ -191,7 +191,7 @@ TEST(Persist, AnAttemptThatIsSupersededWhileItWaitsIsFenced) {
   ASSERT_TRUE(commit(folder, 1, 10).ok());
   TestImage zero({1, 20, 0, kRanks});
   PersistHooks hooks;
-  hooks.wait = [&] { return Store(folder, "job", 2, 2).begin().ok(); };
+  hooks.wait = [&] { return Store(folder, "job", 2).begin().ok(); };
   const auto done = persist(folder, request(1, 20, 0), zero.image(), zero.checksum, hooks);
   EXPECT_EQ(done.error().code, Errc::kStaleAttempt);
   EXPECT_EQ(newest(folder).value(), (Base{1, 10}));

@@ -33,7 +33,9 @@ json to_json(const PersistCall& call) {
           {"folder", call.folder},
           {"name", request.job ? json(*request.job) : json()},
           {"id", to_json(request.id)},
-          {"keep", request.keep},
+          {"keep", request.retention.last},
+          {"keep_every", request.retention.every_steps},
+          {"budget", request.retention.bytes_max},
           {"base", request.base ? json{request.base->attempt, request.base->step} : json()},
           {"created", request.created},
           {"save", request.save},
@@ -45,7 +47,7 @@ PersistCall persist_call_from(const json& value) {
   PersistRequest& request = call.request;
   if (!value.at("name").is_null()) request.job = value.at("name").get<std::string>();
   request.id = id_from_json(value.at("id"));
-  request.keep = value.at("keep");
+  request.retention = {value.at("keep"), value.at("keep_every"), value.at("budget")};
   if (!value.at("base").is_null())
     request.base = Base{value.at("base").at(0), value.at("base").at(1)};
   request.created = value.at("created");

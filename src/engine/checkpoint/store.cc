@@ -6,7 +6,6 @@
 #include <atomic>
 #include <charconv>
 #include <functional>
-#include <set>
 
 namespace holdfast::engine {
 namespace {
@@ -162,15 +161,35 @@ void Store::discard(std::uint64_t attempt, std::uint64_t step) {
   static_cast<void>(folder_.remove_folder(folder));
 }
 
-// An attempt that is being superseded right now can get at most one commit in after its successor
-// took a base, because it looks at the fence before each: with keep >= 2 it cannot remove that
-// base.
+Result<std::vector<Base>> Store::commits_kept() const {
+  HF_TRY(const std::vector<Base> commits, chain());
+  std::vector<CommitSize> sizes;
+  for (const Base& commit : commits) {
+    sizes.push_back({commit});
+    if (retention_.bytes_max == 0) continue;
+    const Result<Manifest> found = manifest(commit);
+    if (!found.ok()) continue;
+    for (const ShardEntry& shard : found->shards) sizes.back().bytes += shard.bytes;
+  }
+  return kept(sizes, retention_);
+}
+
+// An attempt of which no commit is kept may still lead from a newer one to an older one.
+Result<std::set<std::uint64_t>> Store::attempts_back_to(const std::vector<Base>& commits) const {
+  std::set<std::uint64_t> found;
+  HF_TRY(std::uint64_t attempt, newest_attempt());
+  while (!commits.empty() && attempt >= commits.back().attempt) {
+    found.insert(attempt);
+    HF_TRY(const Base base, base_of(attempt));
+    attempt = base.attempt;
+  }
+  return found;
+}
+
 Result<void> Store::collect(std::uint64_t step) {
   HF_TRY_VOID(check_fence());
-  HF_TRY(std::vector<Base> commits, chain());
-  if (commits.size() > keep_) commits.resize(keep_);
-  std::set<std::uint64_t> attempts_kept;
-  for (const Base& commit : commits) attempts_kept.insert(commit.attempt);
+  HF_TRY(const std::vector<Base> commits, commits_kept());
+  HF_TRY(const std::set<std::uint64_t> lineages, attempts_back_to(commits));
   HF_TRY(const std::vector<std::uint64_t> attempts, numbered("", "attempt-"));
   for (const std::uint64_t attempt : attempts) {
     if (attempt > attempt_) continue;
@@ -180,7 +199,7 @@ Result<void> Store::collect(std::uint64_t step) {
       if (!may_be_written && std::ranges::find(commits, Base{attempt, found}) == commits.end())
         discard(attempt, found);
     }
-    if (attempt == attempt_ || attempts_kept.contains(attempt)) continue;
+    if (attempt == attempt_ || lineages.contains(attempt)) continue;
     const std::string folder = attempt_folder(attempt);
     const Result<std::vector<std::string>> names = folder_.list(folder);
     if (!names.ok()) continue;

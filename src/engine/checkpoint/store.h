@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "engine/checkpoint/folder.h"
 #include "engine/checkpoint/manifest.h"
+#include "engine/checkpoint/retention.h"
 
 namespace holdfast::engine {
 
@@ -16,9 +18,9 @@ namespace holdfast::engine {
 // must decide about, those of the disk.
 class Store {
  public:
-  // keep: commits of the chain that collect() leaves, at least 2.
-  Store(Folder& folder, std::optional<std::string> job, std::uint64_t attempt, std::uint64_t keep)
-      : folder_(folder), job_(std::move(job)), attempt_(attempt), keep_(keep < 2 ? 2 : keep) {}
+  Store(Folder& folder, std::optional<std::string> job, std::uint64_t attempt,
+        const Retention& retention = {})
+      : folder_(folder), job_(std::move(job)), attempt_(attempt), retention_(retention) {}
 
   // Takes a base and writes it down, once per attempt. When it could not be written, the next call
   // tries again with the same base.
@@ -44,14 +46,17 @@ class Store {
   // Everything that it names is durable.
   Result<void> commit(const Manifest& manifest);
 
-  // Removes all but the newest `keep` commits of the chain, what dead attempts left, and what this
-  // attempt left uncommitted before `step`. What cannot be removed is left for the next time.
+  // Removes the commits that need not be kept, what dead attempts left, and what this attempt left
+  // uncommitted before `step`. What cannot be removed is left for the next time.
   Result<void> collect(std::uint64_t step);
   // Removes a commit or what is left of one, its manifest first.
   void discard(std::uint64_t attempt, std::uint64_t step);
 
  private:
   [[nodiscard]] Result<std::vector<Base>> chain_from(std::uint64_t attempt) const;
+  [[nodiscard]] Result<std::vector<Base>> commits_kept() const;
+  [[nodiscard]] Result<std::set<std::uint64_t>> attempts_back_to(
+      const std::vector<Base>& commits) const;
   [[nodiscard]] Result<std::vector<std::uint64_t>> numbered(const std::string& folder,
                                                             std::string_view prefix) const;
   [[nodiscard]] Result<Base> base_of(std::uint64_t attempt) const;
@@ -61,7 +66,7 @@ class Store {
   Folder& folder_;
   const std::optional<std::string> job_;
   const std::uint64_t attempt_;
-  const std::uint64_t keep_;
+  const Retention retention_;
   std::optional<Base> taken_;
 };
 

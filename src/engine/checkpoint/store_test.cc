@@ -11,7 +11,7 @@ namespace {
 class StoreTest : public testing::Test {
  protected:
   Store store(std::uint64_t attempt, std::uint64_t keep = 3) {
-    return Store(folder_, "job", attempt, keep);
+    return Store(folder_, "job", attempt, {.last = keep});
   }
   // What the engine does for a world of one, without the shard.
   Result<void> commit(Store& store, std::uint64_t attempt, std::uint64_t step) {
@@ -146,6 +146,33 @@ TEST_F(StoreTest, ADamagedLineageIsForAPerson) {
   ASSERT_TRUE(store(2).begin().ok());
   ASSERT_TRUE(folder_.write("attempt-0002/lineage.json", "{\"base\": 7}").ok());
   EXPECT_EQ(store(2).chain().error().code, Errc::kWrongState);
+}
+
+TEST_F(StoreTest, OneOfEachSpanStaysAcrossAttempts) {
+  const Retention retention{.last = 2, .every_steps = 100};
+  for (const std::uint64_t attempt : {1, 2, 3}) {
+    Store mine(folder_, "job", attempt, retention);
+    for (std::uint64_t step = 20; step <= 120; step += 20)
+      ASSERT_TRUE(commit(mine, attempt, (attempt - 1) * 120 + step).ok());
+  }
+  // What was the first of its span when it was committed still is.
+  EXPECT_EQ(chain(3), (Chain{{3, 360}, {3, 340}, {3, 300}, {2, 200}, {1, 100}, {1, 20}}));
+}
+
+TEST_F(StoreTest, AnAttemptOfWhichNothingIsKeptLeadsToOlderOnes) {
+  const Retention retention{.last = 2, .every_steps = 1000};
+  Store first(folder_, "job", 1, retention), second(folder_, "job", 2, retention),
+      third(folder_, "job", 3, retention);
+  for (const std::uint64_t step : {10, 20, 30}) ASSERT_TRUE(commit(first, 1, step).ok());
+  for (const std::uint64_t step : {40, 50}) ASSERT_TRUE(commit(second, 2, step).ok());
+  for (const std::uint64_t step : {60, 70, 80}) ASSERT_TRUE(commit(third, 3, step).ok());
+  EXPECT_EQ(chain(3), (Chain{{3, 80}, {3, 70}, {1, 10}}));
+}
+
+TEST_F(StoreTest, OverBudgetTheOldestGo) {
+  Store mine(folder_, "job", 1, {.last = 10, .bytes_max = 3 * 8192});
+  for (std::uint64_t step = 10; step <= 60; step += 10) ASSERT_TRUE(commit(mine, 1, step).ok());
+  EXPECT_EQ(chain(1), (Chain{{1, 60}, {1, 50}, {1, 40}}));
 }
 
 }  // namespace

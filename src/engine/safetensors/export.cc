@@ -204,7 +204,7 @@ Result<void> import_safetensors(const ReadAt& read, std::uint64_t file_bytes,
                                 std::uint64_t step, const std::string& created, unsigned threads) {
   constexpr std::uint64_t attempt = 1;
   HF_TRY(const SafetensorsHeader header, read_header_of(read, file_bytes, name));
-  HF_TRY(const std::uint64_t newest, Store(folder, job, attempt, 2).newest_attempt());
+  HF_TRY(const std::uint64_t newest, Store(folder, job, attempt).newest_attempt());
   if (newest != 0)
     return Error{Errc::kNameExists, folder.name("") +
                                         " has checkpoints already; import into an "
@@ -236,7 +236,7 @@ Result<void> import_safetensors(const ReadAt& read, std::uint64_t file_bytes,
   HF_TRY(const std::string checksum, seal(image, threads));
   const PersistRequest request{.job = job,
                                .id = id,
-                               .keep = UINT64_MAX,
+                               .retention = {.last = UINT64_MAX},
                                .created = created,
                                .save = "import",
                                .threads = threads};

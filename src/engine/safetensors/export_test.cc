@@ -91,7 +91,7 @@ TEST(SafetensorsExport, PiecesOfAllRanksMakeTheTensors) {
                    piece_of("model.columns", {4, 6}, {0, 2}, {4, 4}),
                    piece_of("model.middle", {3, 4, 5}, {0, 1, 0}, {3, 3, 5}),
                    piece_of("random.torch", {9}, {0}, {9})}});
-  Store store(folder, "job", 9, 2);
+  Store store(folder, "job", 9);
   const auto file = exported(folder, store, "model");
   ASSERT_TRUE(file.ok()) << file.error().text();
   const auto header = header_of(*file);
@@ -144,7 +144,7 @@ TEST(SafetensorsExport, WhatIsImportedIsExportedAgain) {
   };
   ASSERT_TRUE(import().ok());
   EXPECT_EQ(import().error().code, Errc::kNameExists);
-  Store store(folder, "job", 9, 2);
+  Store store(folder, "job", 9);
   const auto back = exported(folder, store, "model");
   ASSERT_TRUE(back.ok()) << back.error().text();
   const auto found = header_of(*back);
