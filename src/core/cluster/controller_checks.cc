@@ -23,6 +23,7 @@ constexpr Duration kGather = seconds(2);
 // From a test's budget to the moment at which its node has not answered: the agent ends a test that
 // takes too long, and tells.
 constexpr Duration kAnswerGrace = seconds(15);
+constexpr Duration kStoodStill = seconds(2);  // a timer comes at most a look later than it should
 // With fewer nodes nobody can tell which end of a slow link is slow.
 constexpr std::size_t kMembersForLinks = 3;
 constexpr std::size_t kResultsPerReport = 64;
@@ -199,6 +200,12 @@ void Controller::advance(CheckRun& run) {
               " node(s) begin",
           run.members.front().node);
     return next_step(run);
+  }
+  // Long after its time: it was us who were away or stood still. No node could tell meanwhile, and
+  // what it was told last may be lost; that time is nobody's.
+  if (!run.waiting_for.empty() && now_ - run.step_ends > kStoodStill) {
+    run.began = *run.began + (now_ - run.step_ends);
+    run.step_ends = now_ + state_.spec.checks.test_budget + kAnswerGrace;
   }
   if (!run.waiting_for.empty() && now_ < run.step_ends) return arm_at(run.step_ends);
   if (!run.waiting_for.empty())

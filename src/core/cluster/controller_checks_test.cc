@@ -247,6 +247,22 @@ TEST_F(ChecksTest, AfterARestartOrAReconnectTheStepIsToldAgain) {
   EXPECT_EQ(run().step, 1u);
 }
 
+// Found by the simulator: a control plane that was away for long failed all that it had asked.
+TEST_F(ChecksTest, TheTimeInWhichTheControlPlaneWasAwayIsNobodys) {
+  make_cluster({.nodes = 2});
+  ask({1});
+  fire_check();
+  now_ = now_ + minutes(60);
+  step(event::ServerStarted{});
+  fire_check();
+  EXPECT_EQ(run().step, 0u);
+  now_ = now_ + minutes(60);  // it stood still
+  step(event::TimerFired{{.kind = TimerKind::kCheck, .check = CheckId{1}}});
+  EXPECT_EQ(run().step, 0u);
+  play();
+  EXPECT_EQ(node(1).state, NodeState::kHealthy);
+}
+
 TEST_F(ChecksTest, AFaultThatATestProvokesFailsTheNode) {
   make_cluster({.nodes = 2, .spares = 1});
   ask({1});
