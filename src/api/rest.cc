@@ -267,6 +267,15 @@ Result<Ask> parse_request(const HttpRequest& request) {
     HF_TRY(const IncidentId incident, parse_id<IncidentId>(words[2], "incident"));
     return Ask(ask::DescribeIncident{incident});
   }
+  if (words[1] == "checks" && words.size() == 2) {
+    if (get) return Ask(ask::ListChecks{});
+    HF_TRY(CheckRequest asked, parse_check_request(request.body));
+    return Ask(ask::StartChecks{std::move(asked)});
+  }
+  if (words[1] == "checks" && words.size() == 3 && get) {
+    HF_TRY(const CheckId check, parse_id<CheckId>(words[2], "check"));
+    return Ask(ask::DescribeCheck{check});
+  }
   if (request.path == "/v1/status" && get) return Ask(ask::Status{});
   if (request.path == "/v1/breaker/close" && post) return Ask(ask::CloseBreaker{});
   if (request.path == "/v1/down" && post) return Ask(ask::Down{});

@@ -23,6 +23,9 @@
 //   GET  /v1/incidents/{i1}
 //   GET  /v1/events                       ?after=&limit=100&wait_ms=0: those behind `after`,
 //                                         waiting for the first; without it the newest ones
+//   GET  /v1/checks                       runs of deep checks, newest last
+//   POST /v1/checks                       body: api/check_file.h; answers 202 {"check": "c1"}
+//   GET  /v1/checks/{c1}
 //   POST /v1/breaker/close
 //   POST /v1/down                         ends the cluster
 //
@@ -39,6 +42,7 @@
 #include <string>
 #include <variant>
 
+#include "api/check_file.h"
 #include "base/id.h"
 #include "base/result.h"
 #include "base/time.h"
@@ -107,16 +111,23 @@ struct Events {
   std::uint32_t limit = 0;             // 1..1000
   Duration wait;                       // for the first one behind `after`; at most 30 s
 };
+struct ListChecks {};
+struct StartChecks {
+  CheckRequest request;
+};
+struct DescribeCheck {
+  CheckId check;
+};
 struct CloseBreaker {};
 struct Down {};
 
 }  // namespace ask
 
-using Ask =
-    std::variant<ask::Status, ask::ListNodes, ask::DescribeNode, ask::AddNode, ask::ReplaceNode,
-                 ask::ThawNode, ask::InjectNode, ask::ListJobs, ask::Submit, ask::DescribeJob,
-                 ask::StopJob, ask::InjectJob, ask::JobLogs, ask::ListIncidents,
-                 ask::DescribeIncident, ask::Events, ask::CloseBreaker, ask::Down>;
+using Ask = std::variant<ask::Status, ask::ListNodes, ask::DescribeNode, ask::AddNode,
+                         ask::ReplaceNode, ask::ThawNode, ask::InjectNode, ask::ListJobs,
+                         ask::Submit, ask::DescribeJob, ask::StopJob, ask::InjectJob, ask::JobLogs,
+                         ask::ListIncidents, ask::DescribeIncident, ask::Events, ask::CloseBreaker,
+                         ask::Down, ask::ListChecks, ask::StartChecks, ask::DescribeCheck>;
 
 [[nodiscard]] Result<Ask> parse_request(const HttpRequest& request);
 

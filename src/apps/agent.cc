@@ -13,6 +13,7 @@
 #include <asio/steady_timer.hpp>
 
 #include "apps/chaos_on_node.h"
+#include "apps/check_launcher.h"
 #include "apps/checkpoint_library.h"
 #include "apps/device_watch.h"
 #include "apps/log_shipper.h"
@@ -81,6 +82,8 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
   void perform(const agent_effect::CollectStacks& collect);
   void perform(const agent_effect::ArmGrace& grace);
   void perform(const agent_effect::ArmHeartbeat& heartbeat);
+  void perform(const agent_effect::StartCheck& check) { checks_.start(check.start); }
+  void perform(const agent_effect::StopCheck&) { checks_.stop(); }
   void perform(const agent_effect::Leave& leave);
   void perform(const agent_effect::ResetDevices& reset) { devices_.reset(reset.devices); }
 
@@ -98,6 +101,7 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
   asio::io_context context_{1};
   AgentMachine machine_;
   RankLauncher launcher_;
+  CheckLauncher checks_;
   LogShipper logs_;
   StackCollector stacks_;
   KernelLogTail kernel_log_;
@@ -124,6 +128,12 @@ Agent::Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIde
                  .identity = std::move(identity),
                  .environment = own_environment()},
                 *this),
+      checks_(
+          context_, node, config_.folder,
+          [this](const std::string& name) { return launcher_.make_group(name); },
+          [this](agent_message::CheckReport report) {
+            step(agent_event::CheckDone{std::move(report)});
+          }),
       logs_([this](const agent_message::LogChunk& chunk) { return link_->send(chunk); }),
       stacks_(context_,
               [this](const agent_message::StacksCollected& stacks) {
@@ -141,6 +151,7 @@ int Agent::run(LinkClient::Options link) {
   end_.async_wait([this](const asio::error_code& error, int) {
     if (error) return;
     launcher_.kill_all(SIGKILL);
+    checks_.stop();
     context_.stop();
   });
   look();
@@ -159,7 +170,8 @@ agent_message::Hello Agent::self() {
           .cpus = std::thread::hardware_concurrency(),
           .memory_bytes = std::uint64_t{machine.totalram} * machine.mem_unit,
           .snapshot_address = launcher_.snapshot_address(),
-          .software = software_};
+          .software = software_,
+          .instance_type = config_.instance_type};
 }
 
 void Agent::pick_rendezvous_port() {

@@ -134,6 +134,14 @@ Result<void> RankLauncher::prepare(const Key& key, Rank& rank) {
   return {};
 }
 
+std::optional<RankCgroup> RankLauncher::make_group(const std::string& name) {
+  if (!cgroup_) return std::nullopt;
+  auto group = cgroup_->make(name, 0);
+  if (group.ok()) return std::move(group).value();
+  spdlog::warn("no control group for {}: {}", name, group.error().text());
+  return std::nullopt;
+}
+
 bool RankLauncher::ask_warm(const Key& key) {
   Rank& rank = ranks_.at(key);
   const JobSpec& spec = rank.start.spec;

@@ -80,6 +80,8 @@ class RankLauncher {
     server_message::StartRanks start;
     std::uint32_t local_rank = 0;
   };
+  // For something else that runs on the node; none: there are no control groups.
+  [[nodiscard]] std::optional<RankCgroup> make_group(const std::string& name);
   // Those that live, or are about to.
   [[nodiscard]] const std::map<Key, Rank>& ranks() const { return ranks_; }
   // The process of the rank that trains: the one that wrote its page, else its first.

@@ -173,6 +173,15 @@ HttpResponse render_view(const Ask& ask, const ControlLoop& loop, const RankLogs
     return ok(with_clocks({{"incidents", list_of(state.incidents)}}, loop));
   if (const auto* incident = std::get_if<ask::DescribeIncident>(&ask))
     return one_of(state.incidents, incident->incident, "incident");
+  if (std::holds_alternative<ask::ListChecks>(ask))
+    return ok(with_clocks({{"checks", list_of(state.checks)}}, loop));
+  if (const auto* check = std::get_if<ask::DescribeCheck>(&ask)) {
+    const auto found = state.checks.find(check->check);
+    if (found == state.checks.end())
+      return render_error({Errc::kNotFound,
+                           "check: " + to_string(check->check) + " is not known, or not any more"});
+    return ok(with_clocks(to_json_value(found->second), loop));
+  }
   if (std::holds_alternative<ask::ListJobs>(ask)) {
     json jobs = json::array();
     for (const auto& [id, job] : state.jobs) jobs.push_back(job_view(job, loop));

@@ -13,6 +13,7 @@
 #include <asio/thread_pool.hpp>
 #include <nlohmann/json.hpp>
 
+#include "api/check_file.h"
 #include "api/rest.h"
 #include "apps/control_loop.h"
 #include "apps/incident_folder.h"
@@ -74,6 +75,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   HttpResponse answer_on_loop(const Ask& ask);
   HttpResponse accept(Event request);
   HttpResponse submit(const JobSpec& spec);
+  HttpResponse start_checks(const CheckRequest& request);
   void await_end(std::int64_t deadline);
   Result<void> start_network();
   [[nodiscard]] std::map<std::string, std::string> agent_environment() const;
@@ -174,6 +176,7 @@ std::map<std::string, std::string> Server::agent_environment() const {
   const long cores = ::sysconf(_SC_NPROCESSORS_ONLN);
   const long each = std::max<long>(1, cores / std::max<std::uint32_t>(1, config_.spec.nodes));
   environment["OMP_NUM_THREADS"] = std::to_string(each);
+  environment["HOLDFAST_NODES_HERE"] = std::to_string(config_.spec.nodes + config_.spec.spares);
   return environment;
 }
 
@@ -306,6 +309,7 @@ HttpResponse Server::answer_on_loop(const Ask& ask) {
   }
   if (const auto* replace = std::get_if<ask::ReplaceNode>(&ask))
     return accept(event::NodeReplaceAsked{replace->node, "operator"});
+  if (const auto* start = std::get_if<ask::StartChecks>(&ask)) return start_checks(start->request);
   if (std::holds_alternative<ask::AddNode>(ask)) return accept(event::NodeAddAsked{"operator"});
   if (std::holds_alternative<ask::CloseBreaker>(ask))
     return accept(event::BreakerCloseAsked{"operator"});
@@ -351,6 +355,14 @@ HttpResponse Server::accept(Event request) {
   loop_->submit(std::move(request));
   loop_->take_turn();
   return {202, "{}"};
+}
+
+HttpResponse Server::start_checks(const CheckRequest& request) {
+  const HttpResponse response =
+      accept(event::ChecksAsked{request.nodes, request.kinds, request.drain, "operator"});
+  if (response.status >= 400) return response;
+  const NodeRecord* node = loop_->controller().node(request.nodes.front());
+  return {202, nlohmann::json{{"check", to_string(node->check)}}.dump()};
 }
 
 HttpResponse Server::submit(const JobSpec& spec) {
@@ -408,6 +420,9 @@ Result<ServerConfig> read_server_config(const std::string& state) {
     config.host = json.at("host");
     config.link_port = json.at("link_port");
     config.api_port = json.at("api_port");
+    if (const auto checks = read_file(state + "/checks.yaml", kConfigMax); checks.ok()) {
+      HF_TRY(config.spec.checks, parse_check_file(*checks, state + "/checks.yaml"));
+    }
     return config;
   } catch (const nlohmann::json::exception& error) {
     return Error{Errc::kStateCorrupt, state + "/cluster.json: " + error.what() +

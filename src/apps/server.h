@@ -8,7 +8,8 @@
 
 namespace holdfast {
 
-// What `holdfast up` writes into a state folder and a server reads: DIR/cluster.json. The ports are
+// What `holdfast up` writes into a state folder and a server reads: DIR/cluster.json, and for deep
+// checks DIR/checks.yaml (api/check_file.h), which a cluster takes when it is made. The ports are
 // kept so that agents and clients find a restarted server.
 struct ServerConfig {
   std::string uuid;

@@ -51,7 +51,7 @@ Result<void> claim_folder(const std::string& state) {
   HF_TRY_VOID(make_folder(state, 0700));
   for (const std::string& entry : entries_of(state)) {
     if (entry == "ca" || entry == "client" || entry == "client.json" || entry == "server.log" ||
-        entry == "lock")
+        entry == "checks.yaml" || entry == "lock")
       continue;
     return Error{Errc::kStateCorrupt, "state: " + state + " holds '" + entry +
                                           "' and is no Holdfast state folder; give an empty or a "
@@ -126,6 +126,8 @@ Result<void> prepare_state(const UpRequest& request) {
   HF_TRY_VOID(make_folder(request.state + "/ca", 0700));
   HF_TRY(const ClusterCa ca, ClusterCa::create(request.state + "/ca", config.uuid, wall_now()));
   HF_TRY_VOID(write_client(request.state, config, ca));
+  if (!request.checks.empty())
+    HF_TRY_VOID(write_file_atomic(request.state + "/checks.yaml", request.checks, 0600));
   return write_server_config(request.state, config);
 }
 

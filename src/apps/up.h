@@ -15,6 +15,7 @@ struct UpRequest {
   std::uint16_t api_port = 0;    // 0: a free one
   std::string devices = "auto";  // of its nodes: auto, none, recorded:FILE
   std::string host = "none";     // likewise: none, recorded:FOLDER
+  std::string checks;            // for checks.yaml of a new cluster; empty: no such file
 };
 
 // Makes the folder a cluster's, if it is none yet: CA, operator's certificate, cluster.json (last,

@@ -8,10 +8,12 @@
 #include <map>
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "api/check_file.h"
 #include "apps/agent.h"
 #include "apps/commands/commands.h"
 #include "apps/commands/control_plane.h"
@@ -27,6 +29,10 @@ namespace holdfast {
 namespace {
 
 constexpr Duration kUpTimeout = seconds(60);
+constexpr const char* kAllChecks =
+    "on_start: [InstanceStress, InstanceConnectivity]\n"
+    "after_repair: [InstanceStress, InstanceConnectivity]\n";
+constexpr std::size_t kChecksFileMax = 64 * 1024;
 constexpr Duration kDownTimeout = seconds(15);
 constexpr auto kPoll = std::chrono::milliseconds(50);
 
@@ -66,6 +72,7 @@ Result<pid_t> start_keeper(const std::string& state) {
 
 struct Members {
   std::size_t ready = 0;
+  std::size_t checked = 0;  // now
   std::size_t all = 0;
 };
 
@@ -74,14 +81,16 @@ Members members_of(const nlohmann::json& status) {
   for (const auto& node : at(status, "nodes")) {
     ++members.all;
     if (text_at(node, "state") == "healthy") ++members.ready;
+    if (text_at(node, "state") == "deep_health_check") ++members.checked;
   }
   return members;
 }
 
 // Until every node has joined. `keeper` 0: the control plane was running already.
 Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, bool show) {
-  const std::int64_t deadline = monotonic_ns() + kUpTimeout.ns;
+  std::int64_t deadline = monotonic_ns() + kUpTimeout.ns;
   std::size_t shown = 0;
+  bool told = false;
   while (monotonic_ns() < deadline) {
     HF_TRY(ControlPlane control_plane, ControlPlane::open(state));
     const Result<nlohmann::json> status = control_plane.get("/v1/status", seconds(5));
@@ -90,6 +99,11 @@ Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, boo
       if (show && members.ready != shown) {
         shown = members.ready;
         say(std::to_string(shown) + " of " + std::to_string(members.all) + " nodes are up");
+      }
+      if (members.checked > 0) {  // has budgets of its own
+        deadline = monotonic_ns() + kUpTimeout.ns;
+        if (show && !std::exchange(told, true))
+          say("deep checks run; see `holdfast node check --watch`");
       }
       if (members.all > 0 && members.ready == members.all) return *status;
     } else if (status.error().code != Errc::kUnavailable && keeper == 0) {
@@ -232,15 +246,26 @@ void add_up(CLI::App& app) {
                   "What the nodes take for their host: none (they share this one), or a folder "
                   "with a recorded /proc and /sys")
       ->capture_default_str();
+  auto deep_checks = std::make_shared<bool>(false);
+  auto checks_file = std::make_shared<std::string>();
+  command.add_flag("--deep-checks", *deep_checks,
+                   "No machine works before it has passed deep checks");
+  command.add_option("--checks", *checks_file, "The same, as a file says: docs/checks.md");
   command.add_option("--port", request->api_port, "Port of the control API (0: a free one)");
   command.footer(
       "\nExamples:\n  holdfast up --nodes 4 --spares 1\n"
       "  holdfast up --nodes 3 --spares 1 --state /tmp/c1 --json\n");
-  command.callback([request, json, nodes, spares] {
+  command.callback([request, json, nodes, spares, deep_checks, checks_file] {
     request->spec_given = nodes->count() + spares->count() > 0;
     request->state = absolute(request->state);
     finish([&]() -> Result<int> {
       HF_TRY_VOID(settle_watched(*request));
+      if (*deep_checks) request->checks = kAllChecks;
+      if (!checks_file->empty()) {
+        HF_TRY(request->checks, read_file(*checks_file, kChecksFileMax));
+        if (const auto read = parse_check_file(request->checks, *checks_file); !read.ok())
+          return read.error();
+      }
       return up(*request, *json);
     });
   });
@@ -289,6 +314,8 @@ void add_agent(CLI::App& app) {
   command.add_option("--cluster", config->cluster, "The cluster's uuid")->required();
   command.add_option("--folder", config->folder, "This node's folder; holds join.token")
       ->required();
+  command.add_option("--instance-type", config->instance_type,
+                     "What machines of this kind are called: floors of deep checks go by it");
   command.add_option("--address", config->address, "Where other nodes reach this one")
       ->capture_default_str();
   command.add_option(

@@ -24,7 +24,9 @@ struct JobTag {
 struct IncidentTag {
   static constexpr char kPrefix = 'i';
 };
-
+struct CheckTag {
+  static constexpr char kPrefix = 'c';
+};
 struct AttemptTag {
   static constexpr char kPrefix = 'a';
 };
@@ -32,6 +34,7 @@ struct AttemptTag {
 using NodeId = StrongId<NodeTag>;          // this machine; never reused
 using JobId = StrongId<JobTag>;            // scoped by cluster
 using Attempt = StrongId<AttemptTag>;      // numbered within its job; the fencing token
+using CheckId = StrongId<CheckTag>;        // scoped by cluster
 using IncidentId = StrongId<IncidentTag>;  // scoped by cluster
 
 // "n3", "j1", "i2"

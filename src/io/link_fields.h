@@ -29,5 +29,8 @@ HF_FIELDS(LogAck, job, attempt, rank, offset)
 HF_FIELDS(Fenced, reason)
 HF_FIELDS(Inject, what, job, rank, signal, line)
 HF_FIELDS(ResetDevices, devices, reason)
+HF_FIELDS(CheckPeer, node, address, port)
+HF_FIELDS(StartCheck, check, step, test, scripts, load, budget, position, peers)
+HF_FIELDS(StopCheck, check)
 }  // namespace holdfast::server_message
 // clang-format on

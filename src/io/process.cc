@@ -231,7 +231,7 @@ std::string stat_field(pid_t pid, int number) {
 }  // namespace
 
 Result<pid_t> spawn(const SpawnSpec& spec) {
-  CHECK(std::all_of(spec.fds.begin(), spec.fds.end(), [](auto& fd) { return fd.second > 2; }));
+  CHECK(std::all_of(spec.fds.begin(), spec.fds.end(), [](auto& fd) { return fd.second > 0; }));
   if (spec.argv.empty() || spec.argv[0].empty())
     return Error{Errc::kInvalidField, "command: empty; give a program to run"};
   HF_TRY(Prepared prepared, prepare(spec));

@@ -24,7 +24,8 @@ struct SpawnSpec {
   std::map<std::string, std::string> environment;  // all of it: nothing is inherited
   std::string working_folder;                      // empty: the caller's
   std::string log_file;                  // stdout and stderr are appended to it; empty: /dev/null
-  std::vector<std::pair<int, int>> fds;  // {ours, the child's}; child's > 2. No other is inherited
+  // {ours, the child's}; 1 and 2 take the place of log_file. No other is inherited.
+  std::vector<std::pair<int, int>> fds;
   bool new_session = true;               // its pid is then its session and process group too
   // Sent to the child when the *thread* that called spawn() ends, so call it from one that lasts;
   // 0: none. The child's own children do not inherit it.

@@ -7,6 +7,7 @@
 
 #include "base/id.h"
 #include "base/time.h"
+#include "model/check.h"
 #include "model/incident.h"
 #include "model/job.h"
 #include "model/node.h"
@@ -25,6 +26,7 @@ struct ClusterSpec {
   Duration breaker_window = seconds(10);  // what "at once" means
   Duration heartbeat_interval = milliseconds(500);
   Duration silence_max = milliseconds(2500);  // a node is lost then: node loss is noticed in 3 s
+  DeepChecks checks;
 };
 
 struct Breaker {
@@ -48,6 +50,8 @@ struct ClusterState {
   std::map<NodeId, NodeRecord> nodes;
   std::map<JobId, JobRecord> jobs;
   std::map<IncidentId, IncidentRecord> incidents;
+  std::uint32_t checks_made = 0;
+  std::map<CheckId, CheckRun> checks;  // those under way, and the last ones of each member
   Breaker breaker;
 };
 

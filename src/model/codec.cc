@@ -310,6 +310,9 @@ json to_json_value(const IncidentRecord& incident) {
 json to_json_value(const Verdict& verdict) {
   return Writer::write(verdict);
 }
+json to_json_value(const CheckRun& run) {
+  return Writer::write(run);
+}
 json to_json_value(const ClusterSpec& spec) {
   return Writer::write(spec);
 }

@@ -38,6 +38,7 @@ namespace holdfast {
 [[nodiscard]] nlohmann::json to_json_value(const JobRecord& job);
 [[nodiscard]] nlohmann::json to_json_value(const IncidentRecord& incident);
 [[nodiscard]] nlohmann::json to_json_value(const Verdict& verdict);
+[[nodiscard]] nlohmann::json to_json_value(const CheckRun& run);
 [[nodiscard]] nlohmann::json to_json_value(const ClusterSpec& spec);
 
 }  // namespace holdfast

@@ -20,18 +20,20 @@
 
 namespace holdfast {
 
-enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet, kRepair };
+enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet, kRepair, kCheck };
 template <>
-inline constexpr auto kWords<TimerKind> =
-    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet", "repair"});
+inline constexpr auto kWords<TimerKind> = std::to_array<std::string_view>(
+    {"drain", "stacks", "start", "backoff", "quiet", "repair", "check"});
 
 // A timer belongs to one attempt of one job, or to one repair of one node (`attempt` is then the
-// number of that repair), so a late one is recognised as stale.
+// number of that repair), so a late one is recognised as stale; that of deep checks to their run,
+// which has its own time.
 struct TimerId {
   TimerKind kind = TimerKind::kDrain;
   JobId job;
   Attempt attempt;
   NodeId node = {};
+  CheckId check;
   friend auto operator<=>(const TimerId&, const TimerId&) = default;
 };
 
@@ -120,6 +122,16 @@ struct RendezvousMoved {
   NodeId node;
   std::uint16_t port = 0;
 };  // a node has another free port
+struct ChecksAsked {
+  std::vector<NodeId> nodes;
+  std::vector<CheckKind> kinds;
+  bool drain = false;  // of nodes with ranks: their jobs go on elsewhere
+  std::string by;
+};
+struct CheckReported {
+  NodeId node;
+  agent_message::CheckReport report;
+};
 struct DownAsked {
   std::string by;
 };  // the whole cluster is given back; `up` makes it anew
@@ -132,7 +144,8 @@ using Event =
                  event::StacksCollected, event::Progressed, event::RanksStalled, event::TimerFired,
                  event::JobSubmitted, event::JobStopAsked, event::NodeReplaceAsked,
                  event::NodeAddAsked, event::BreakerCloseAsked, event::RendezvousMoved,
-                 event::DownAsked, event::NodeFaultCleared, event::DevicesReset>;
+                 event::DownAsked, event::NodeFaultCleared, event::DevicesReset, event::ChecksAsked,
+                 event::CheckReported>;
 
 // What the shell must do, in this order.
 namespace effect {

@@ -25,7 +25,7 @@ template <class T, class Value>
 concept MaybeConst = std::same_as<std::remove_const_t<T>, Value>;
 
 // HF_EACH_FIELD(a, b, c) is HF_FIELD(a) HF_FIELD(b) HF_FIELD(c), for up to 64 fields.
-#define HF_FIELD(name) archive(#name, value.name);
+#define HF_FIELD(name) archive(#name, hf_value.name);
 #define HF_PARENS ()
 #define HF_EXPAND(...) HF_EXPAND2(HF_EXPAND2(HF_EXPAND2(HF_EXPAND2(__VA_ARGS__))))
 #define HF_EXPAND2(...) HF_EXPAND1(HF_EXPAND1(HF_EXPAND1(HF_EXPAND1(__VA_ARGS__))))
@@ -36,11 +36,11 @@ concept MaybeConst = std::same_as<std::remove_const_t<T>, Value>;
 #define HF_EACH_FIELD(...) HF_EXPAND(HF_FIRST_FIELD(__VA_ARGS__))
 
 // The structured binding is there for its count: it fails to compile when a field is left out.
-#define HF_FIELDS(Type, ...)                                    \
-  template <class Archive>                                      \
-  void fields(Archive& archive, MaybeConst<Type> auto& value) { \
-    [[maybe_unused]] auto& [__VA_ARGS__] = value;               \
-    HF_EACH_FIELD(__VA_ARGS__)                                  \
+#define HF_FIELDS(Type, ...)                                       \
+  template <class Archive>                                         \
+  void fields(Archive& archive, MaybeConst<Type> auto& hf_value) { \
+    [[maybe_unused]] auto& [__VA_ARGS__] = hf_value;               \
+    HF_EACH_FIELD(__VA_ARGS__)                                     \
   }
 
 // The same for an alternative of Event, with the word that names it in the journal.
@@ -59,14 +59,24 @@ HF_FIELDS(NodeHealth, faults, repairs, repairs_made, due, due_for)
 HF_FIELDS(Evidence, what, node, rank, at, cause)
 HF_FIELDS(Verdict, cause, action, confidence, summary, nodes, ranks, evidence)
 
+HF_FIELDS(CheckResult, test, node, peer, verdict, action, value, unit, less_is_better, threshold,
+          reason, log, took)
+HF_FIELDS(CheckFloor, instance_type, test, value)
+HF_FIELDS(DeepChecks, on_start, after_repair, scripts, load, test_budget, budget, floors)
+HF_FIELDS(CheckStep, test, round, only)
+HF_FIELDS(CheckMember, node, is_partner, status, reason)
+HF_FIELDS(CheckRun, id, by, kinds, state, asked, began, ended, members, steps, step, step_ends,
+          is_confirming, waiting_for, results)
+
 HF_FIELDS(RankProgress, rank, step, steps_this_attempt, loss, tokens, median_step_ns, restored_step,
           committed_step, checkpoint_failures, checkpoint_error)
 HF_FIELDS(RankExit, rank, code, signal, asked, error_type, error_message, traceback, log_tail,
           memory_peak_bytes, memory_limit_bytes, out_of_memory, progress)
 HF_FIELDS(AttemptReport, job, attempt, drained, running, exited)
 HF_FIELDS(agent_message::Hello, node, address, rendezvous_port, pid, cpus, memory_bytes,
-          snapshot_address, software, attempts)
+          snapshot_address, software, instance_type, attempts)
 HF_FIELDS(agent_message::RanksStarted, job, attempt, pids)
+HF_FIELDS(agent_message::CheckReport, check, step, results)
 HF_FIELDS(agent_message::StacksCollected, job, attempt, rank, answered, process_state, text)
 
 HF_FIELDS(CheckpointSpec, folder, interval_steps, keep, keep_every, budget_bytes)
@@ -88,13 +98,14 @@ HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_
           step_reached, restored_step, steps_lost, story)
 
 HF_FIELDS(NodeRecord, id, state, place, reason, silent, since, address, rendezvous_port, pid,
-          cpus, memory_bytes, snapshot_address, job, health, software)
+          cpus, memory_bytes, snapshot_address, job, health, software, instance_type, check,
+          check_status)
 HF_FIELDS(ClusterSpec, name, nodes, spares, machines_max, breaker_percent, breaker_window,
-          heartbeat_interval, silence_max)
+          heartbeat_interval, silence_max, checks)
 HF_FIELDS(Breaker::Mark, node, at)
 HF_FIELDS(Breaker, open, since, recent)
 HF_FIELDS(ClusterState, spec, down, nodes_made, provisioning_failures,
-          jobs_made, incidents_made, nodes, jobs, incidents, breaker)
+          jobs_made, incidents_made, checks_made, nodes, jobs, incidents, checks, breaker)
 
 HF_FIELDS(NvlinkReading, link, active, replays, recoveries, crc_errors)
 HF_FIELDS(DeviceReading, index, pci, name, uuid, vbios, error, ecc_corrected_volatile,
@@ -112,7 +123,7 @@ HF_FIELDS(BlockedProcess, pid, name, waits_in)
 HF_FIELDS(HostReading, memory_bytes, memory_available_bytes, memory_stall, io_stall, blocked,
           zombies, mounts, clock_synchronized, clock_offset_ns, interfaces, drives, pci_devices)
 
-HF_FIELDS(TimerId, kind, job, attempt, node)
+HF_FIELDS(TimerId, kind, job, attempt, node, check)
 HF_EVENT("cluster_made", event::ClusterMade, spec)
 HF_EVENT("node_joined", event::NodeJoined, hello)
 HF_EVENT("nodes_lost", event::NodesLost, nodes, reason, ended)
@@ -132,6 +143,8 @@ HF_EVENT("node_replace_asked", event::NodeReplaceAsked, node, by)
 HF_EVENT("node_add_asked", event::NodeAddAsked, by)
 HF_EVENT("breaker_close_asked", event::BreakerCloseAsked, by)
 HF_EVENT("rendezvous_moved", event::RendezvousMoved, node, port)
+HF_EVENT("checks_asked", event::ChecksAsked, nodes, kinds, drain, by)
+HF_EVENT("check_reported", event::CheckReported, node, report)
 HF_EVENT("down_asked", event::DownAsked, by)
 // clang-format on
 

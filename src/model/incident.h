@@ -35,7 +35,7 @@ struct StoryLine {
 // From the first sign of trouble to training going again: one for a whole chain of faults.
 struct IncidentRecord {
   IncidentId id;
-  JobId job;
+  JobId job;  // none: a node was found bad while no job used it
   IncidentState state = IncidentState::kOpen;
   std::array<std::optional<Instant>, kPhases> phases{};
   std::vector<Verdict> verdicts;               // one per round of the recovery

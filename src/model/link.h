@@ -17,6 +17,7 @@
 
 #include "base/id.h"
 #include "base/time.h"
+#include "model/check.h"
 #include "model/enum_text.h"
 #include "model/fault.h"
 #include "model/job_spec.h"
@@ -64,6 +65,7 @@ struct Hello {
   std::string snapshot_address;
   // Its fingerprint: "kernel", "driver", "nccl", ... to version.
   std::map<std::string, std::string> software;
+  std::string instance_type;  // what a person calls machines of this kind; may be empty
   std::vector<AttemptReport> attempts;
 };
 struct Heartbeat {
@@ -107,6 +109,13 @@ struct StacksCollected {
   std::string process_state;  // "S (sleeping)", "T (stopped)", ... of the operating system
   std::string text;           // Python stacks, most recent call first, or what the kernel tells
 };
+// What a node found in one step of deep checks; told again after each reconnect while the step is
+// the newest that it knows.
+struct CheckReport {
+  CheckId check;
+  std::uint32_t step = 0;
+  std::vector<CheckResult> results;
+};
 struct LogChunk {
   JobId job;
   Attempt attempt;
@@ -121,7 +130,8 @@ using AgentMessage =
     std::variant<agent_message::Hello, agent_message::Heartbeat, agent_message::RanksStarted,
                  agent_message::RankExited, agent_message::AttemptDrained, agent_message::FaultSeen,
                  agent_message::StacksCollected, agent_message::LogChunk,
-                 agent_message::FaultCleared, agent_message::DevicesReset>;
+                 agent_message::FaultCleared, agent_message::DevicesReset,
+                 agent_message::CheckReport>;
 
 enum class Injection { kRankKill, kNodeKill, kNodeFreeze, kKernelLog, kHang, kOutOfMemory, kGpu };
 template <>
@@ -176,6 +186,25 @@ struct LogAck {
   std::uint32_t rank = 0;
   std::uint64_t offset = 0;  // everything before it is kept by the server
 };
+// A step of deep checks, answered by CheckReport. Ends what runs of another one. No ranks are here.
+struct CheckPeer {
+  NodeId node;
+  std::string address;
+  std::uint16_t port = 0;  // where it listens for the others
+};
+struct StartCheck {
+  CheckId check;
+  std::uint32_t step = 0;
+  std::string test;
+  std::string scripts;  // folder; empty: none
+  Duration load;
+  Duration budget;
+  std::uint32_t position = 0;    // of this node among `peers`
+  std::vector<CheckPeer> peers;  // that measure together; empty: alone
+};
+struct StopCheck {
+  CheckId check;
+};
 // The node is no member any more: kill everything and exit.
 struct Fenced {
   std::string reason;
@@ -200,6 +229,7 @@ using ServerMessage =
     std::variant<server_message::Welcome, server_message::StartRanks, server_message::StopRanks,
                  server_message::CollectStacks, server_message::WarmUp, server_message::ForgetJob,
                  server_message::LogAck, server_message::Fenced, server_message::Inject,
-                 server_message::ResetDevices>;
+                 server_message::ResetDevices, server_message::StartCheck,
+                 server_message::StopCheck>;
 
 }  // namespace holdfast

@@ -7,15 +7,18 @@
 
 #include "base/id.h"
 #include "base/time.h"
+#include "model/check.h"
 #include "model/enum_text.h"
 #include "model/health.h"
 
 namespace holdfast {
 
-// provisioning -> healthy <-> suspect; healthy|suspect -> cordoned -> {resetting|rebooting} ->
-// healthy; cordoned|resetting|rebooting -> replacing -> gone
+// provisioning -> [deep_health_check ->] healthy <-> suspect; healthy|suspect -> cordoned ->
+// {resetting|rebooting} -> [deep_health_check ->] healthy; cordoned|resetting|rebooting ->
+// replacing -> gone; healthy -> deep_health_check when somebody asks for it
 enum class NodeState {
   kProvisioning,
+  kDeepHealthCheck,
   kHealthy,
   kSuspect,
   kCordoned,
@@ -25,9 +28,9 @@ enum class NodeState {
   kGone
 };
 template <>
-inline constexpr auto kWords<NodeState> =
-    std::to_array<std::string_view>({"provisioning", "healthy", "suspect", "cordoned", "resetting",
-                                     "rebooting", "replacing", "gone"});
+inline constexpr auto kWords<NodeState> = std::to_array<std::string_view>(
+    {"provisioning", "deep_health_check", "healthy", "suspect", "cordoned", "resetting",
+     "rebooting", "replacing", "gone"});
 
 // One machine. Its id is this machine for ever; `place` is the position in the cluster that it
 // fills, which the machine that replaces it takes over.
@@ -47,6 +50,9 @@ struct NodeRecord {
   JobId job;                     // none: free
   NodeHealth health;
   std::map<std::string, std::string> software;  // see Hello
+  std::string instance_type;     // as its agent was told; may be empty
+  CheckId check;                 // the deep checks under way, or the last ones; none: never
+  CheckStatus check_status = CheckStatus::kNone;
 
   // Not there yet, or away to be repaired: it will be a member, for a spare's place at first.
   [[nodiscard]] bool is_coming() const {

@@ -256,7 +256,8 @@ void Checkers::settled(const Controller& controller, const std::vector<NodeId>& 
   const ClusterState& state = controller.state();
   for (const JobId id : controller.open_jobs()) check_waiting(state.jobs.at(id), controller, now);
   for (const auto& [id, incident] : state.incidents)
-    if (incident.state == IncidentState::kOpen && state.jobs.at(incident.job).has_ended())
+    if (incident.state == IncidentState::kOpen && incident.job &&
+        state.jobs.at(incident.job).has_ended())
       report_("converges", to_string(id) + " is open and its job has ended");
   for (const auto& [id, attempts] : alive_) {
     const auto job = state.jobs.find(id);
@@ -280,6 +281,8 @@ void Checkers::settled(const Controller& controller, const std::vector<NodeId>& 
   std::set<std::uint32_t> places;
   for (const auto& [id, node] : state.nodes) {
     if (node.is_live() || node.is_coming()) ++members;
+    if (node.state == NodeState::kDeepHealthCheck)
+      report_("converges", to_string(id) + " is held for " + to_string(node.check) + " for good");
     if (node.state == NodeState::kHealthy && node.place == 0 && !node.job) ++spares;
     if (node.place != 0) places.insert(node.place);
   }
@@ -305,7 +308,7 @@ void Checkers::check_waiting(const JobRecord& job, const Controller& controller,
   const ClusterState& state = controller.state();
   std::uint32_t free = 0, coming = 0;
   for (const auto& [id, node] : state.nodes) {
-    if (node.is_coming()) ++coming;
+    if (node.is_coming() || node.state == NodeState::kDeepHealthCheck) ++coming;
     if (node.state == NodeState::kHealthy && !node.job && node.place != 0) ++free;
   }
   const bool waits = job.state == JobState::kQueued && free < job.spec.nodes_min &&

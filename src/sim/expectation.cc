@@ -53,6 +53,8 @@ std::vector<Violation> unmet_expectations(const Scenario& scenario, const Outcom
                          outcome.incidents, IncidentState::kOpen, &IncidentTrace::state)),
                      "incidents_unfinished");
   judge.expect_count(e.machines_replaced, outcome.machines_replaced, "machines_replaced");
+  judge.expect_count(e.bad_replacements_used, outcome.bad_replacements_used,
+                     "bad_replacements_used");
   if (e.breaker_opened)
     judge.expect(*e.breaker_opened == (outcome.breaker_opened > 0), "breaker_opened",
                  *e.breaker_opened ? "yes" : "no",

@@ -158,6 +158,8 @@ struct Costs {
   std::uint32_t replacement_fails_per_mille = 0;  // it never says Hello
   std::uint32_t replacement_bad_per_mille = 0;    // it comes, and has `replacement_bad_shows`
   Manifestation replacement_bad_shows;
+  Span check_step = {seconds(5), seconds(15)};     // of deep checks, on one node
+  std::uint32_t check_finds_per_mille = 1000;      // of the machines that are bad
   Span server_restart = {seconds(2), seconds(5)};  // the control plane, from its death to its start
 
   friend bool operator==(const Costs&, const Costs&) = default;
@@ -191,6 +193,7 @@ struct Policy {
   Duration breaker_window = seconds(10);
   Duration heartbeat_interval = milliseconds(500);
   Duration silence_max = milliseconds(2500);
+  bool deep_checks = false;                               // of each machine that comes
   std::optional<Duration> operator_closes_breaker_after;  // nullopt: nobody looks
   std::optional<Duration> operator_adds_node_after;       // when a job waits for nodes
 
@@ -203,6 +206,7 @@ struct Expectation {
   std::optional<std::uint32_t> incidents;             // in all
   std::optional<std::uint32_t> incidents_unfinished;  // at the end
   std::optional<std::uint32_t> machines_replaced;     // taken out of a place by a decision, or lost
+  std::optional<std::uint32_t> bad_replacements_used;  // that ran a rank
   std::optional<bool> breaker_opened;
   std::optional<JobState> job_state;        // of the first job, at the end
   std::optional<CauseClass> first_verdict;  // of the first incident's first round

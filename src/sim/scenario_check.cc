@@ -137,12 +137,14 @@ Result<void> check_costs(const Costs& costs) {
       {"costs.first_step", costs.first_step},
       {"costs.reboot", costs.reboot},
       {"costs.replacement", costs.replacement},
+      {"costs.check_step", costs.check_step},
       {"costs.server_restart", costs.server_restart}};
   for (const auto& [field, span] : kSpans) HF_TRY_VOID(in_order(field, span));
   HF_TRY_VOID(
       in_range("costs.replacement_fails_per_mille", costs.replacement_fails_per_mille, 0, 1000));
   HF_TRY_VOID(
       in_range("costs.replacement_bad_per_mille", costs.replacement_bad_per_mille, 0, 1000));
+  HF_TRY_VOID(in_range("costs.check_finds_per_mille", costs.check_finds_per_mille, 0, 1000));
   if (costs.replacement_bad_per_mille == 0) return {};
   return check_shows("costs.replacement_bad_shows", costs.replacement_bad_shows, Extent::kNode);
 }

@@ -185,6 +185,8 @@ class ScenarioReader : private FieldReader {
                  {"replacement_fails_per_mille", count_into(costs.replacement_fails_per_mille)},
                  {"replacement_bad_per_mille", count_into(costs.replacement_bad_per_mille)},
                  {"replacement_bad_shows", shows_into(costs.replacement_bad_shows)},
+                 {"check_step", span_into(costs.check_step)},
+                 {"check_finds_per_mille", count_into(costs.check_finds_per_mille)},
                  {"server_restart", span_into(costs.server_restart)}});
   }
 
@@ -207,6 +209,7 @@ class ScenarioReader : private FieldReader {
          {"breaker_window", duration_into(policy.breaker_window)},
          {"heartbeat_interval", duration_into(policy.heartbeat_interval)},
          {"silence_max", duration_into(policy.silence_max)},
+         {"deep_checks", flag_into(policy.deep_checks)},
          {"operator_closes_breaker_after",
           optional_into(policy.operator_closes_breaker_after, &ScenarioReader::duration_into)},
          {"operator_adds_node_after",
@@ -222,6 +225,8 @@ class ScenarioReader : private FieldReader {
          {"incidents", optional_into(e.incidents, &ScenarioReader::u32_into)},
          {"incidents_unfinished", optional_into(e.incidents_unfinished, &ScenarioReader::u32_into)},
          {"machines_replaced", optional_into(e.machines_replaced, &ScenarioReader::u32_into)},
+         {"bad_replacements_used",
+          optional_into(e.bad_replacements_used, &ScenarioReader::u32_into)},
          {"breaker_opened", optional_into(e.breaker_opened, &ScenarioReader::bool_into)},
          {"job_state", optional_into(e.job_state, &ScenarioReader::choice_into<JobState>)},
          {"first_verdict",

@@ -113,6 +113,9 @@ class Painter {
     policy.silence_max = std::max(milliseconds(2000), policy.heartbeat_interval * 4);
     policy.operator_closes_breaker_after = between(5000, 30'000);
     if (one_in(2)) policy.operator_adds_node_after = between(10'000, 40'000);
+    policy.deep_checks = one_in(3);
+    scenario_.costs.check_step = span(1, 2000);
+    scenario_.costs.check_finds_per_mille = below(1001);
   }
 
   void paint_chaos() {

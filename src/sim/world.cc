@@ -82,6 +82,8 @@ void World::begin() {
   spec.breaker_window = policy.breaker_window;
   spec.heartbeat_interval = policy.heartbeat_interval;
   spec.silence_max = policy.silence_max;
+  if (policy.deep_checks)
+    spec.checks.on_start = {CheckKind::kInstanceStress, CheckKind::kInstanceConnectivity};
   submit(event::ClusterMade{spec});
   submit_jobs();
   plan_faults();

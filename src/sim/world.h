@@ -81,6 +81,8 @@ struct Machine {
   std::uint32_t weak = 0;  // bit i: of Scenario::weak[i]
   std::int32_t drift_ppm = 0;
   std::uint32_t slow_percent = 100;  // of a step's time, its ranks
+  bool is_bad_replacement = false;
+  bool is_found_by_checks = false;
   // What is wrong with it, for the checkers: a reason to take it out.
   bool hurt = false;
   std::vector<std::pair<const Manifestation*, std::string>> recurring;
@@ -223,6 +225,7 @@ class World {
   void kill_ranks(Machine& machine, const agent_effect::KillRanks& kill);
   void end_rank_of(Machine& machine, const RunKey& run, std::uint32_t rank, RankExit exit);
   void read_stacks(Machine& machine, const agent_effect::CollectStacks& collect);
+  void run_check(Machine& machine, const server_message::StartCheck& start);
   [[nodiscard]] RankProgress page_of(const Run& run, const Rank& rank) const;
 
   // --- world_training.cc

@@ -71,8 +71,12 @@ void World::come_up(Machine& here) {
         static_cast<std::int32_t>(network.clock_drift_ppm_max);
   const Costs& costs = scenario_.costs;
   if (here.id.value > slots() && now() < calm_ &&
-      here.prng.below(1000) < costs.replacement_bad_per_mille)
+      here.prng.below(1000) < costs.replacement_bad_per_mille) {
     here.recurring.emplace_back(&costs.replacement_bad_shows, "replacement_bad");
+    here.is_bad_replacement = true;
+    if (scenario_.policy.deep_checks)
+      here.is_found_by_checks = here.prng.below(1000) < costs.check_finds_per_mille;
+  }
   connect(here);
 }
 
@@ -175,6 +179,8 @@ void World::perform(Machine& here, const AgentEffect& effect, bool) {
     on_machine(here, draw(here.prng, kDeviceReset), [this](Machine& then) {
       step_agent(then, agent_event::ResetDone{true, "all processes had ended"});
     });
+  } else if (const auto* check = std::get_if<agent_effect::StartCheck>(&effect)) {
+    run_check(here, check->start);
   } else if (std::holds_alternative<agent_effect::Leave>(effect)) {
     on_machine(here, {}, [this](Machine& then) { die(then); });
   }
@@ -268,6 +274,7 @@ void World::births(Machine& here, const RunKey& key) {
       rank.stuck = now() < calm_ && here.prng.below(1'000'000) < chaos.stuck_per_million;
     if (chaos.deaf_per_million > 0) rank.deaf = here.prng.below(1'000'000) < chaos.deaf_per_million;
     if (rank.stuck) checkers_.hurt(here.id);
+    if (std::exchange(here.is_bad_replacement, false)) ++outcome_.bad_replacements_used;
     here.ranks.push_back(rank);
     ++run->born;
     ++run->alive;
@@ -342,6 +349,27 @@ void World::read_stacks(Machine& here, const agent_effect::CollectStacks& collec
                                                                   .answered = !rank.hung}});
                }
              });
+}
+
+// A number that is much like that of the others, or of a bad machine a wrong result of its GEMM: it
+// is the step that stands for whatever test would have found what is wrong with it.
+void World::run_check(Machine& here, const server_message::StartCheck& start) {
+  const Duration takes = draw(here.prng, scenario_.costs.check_step);
+  on_machine(here, takes, [this, start, takes](Machine& then) {
+    agent_message::CheckReport report{.check = start.check, .step = start.step};
+    CheckResult result{.test = start.test, .unit = "GB/s", .took = takes};
+    result.value = static_cast<std::int64_t>(95'000 + then.prng.below(10'000));
+    if (start.test == "gemm" && then.is_found_by_checks) {
+      checkers_.hurt(then.id);
+      result.verdict = CheckVerdict::kFailed;
+      result.action = Action::kReplaceNode;
+      result.reason = "a result is wrong";
+      result.unit.clear();
+    }
+    if (start.peers.size() == 2) result.peer = start.peers[1 - start.position].node;
+    if (start.peers.size() != 2 || start.position == 1) report.results.push_back(result);
+    step_agent(then, agent_event::CheckDone{std::move(report)});
+  });
 }
 
 RankProgress World::page_of(const Run& run, const Rank& rank) const {

@@ -32,9 +32,11 @@ def wait_for(condition, what, deadline_s=60):
 
 
 class Cluster:
-    def __init__(self, nodes=4, spares=1, *options):
+    def __init__(self, nodes=4, spares=1, *options, prepare=None):
+        """`prepare(folder)` gives more options, for files that must be there before."""
         self.folder = tempfile.mkdtemp(prefix="holdfast-e2e-")
         self.state = os.path.join(self.folder, "state")
+        options += tuple(prepare(self.folder)) if prepare else ()
         self.cli("up", "--nodes", str(nodes), "--spares", str(spares), "--json", *options)
 
     def __enter__(self):

@@ -61,6 +61,8 @@ void add_agent(CLI::App& app);
 // src/apps/commands/
 void add_status(CLI::App& app);
 void add_node(CLI::App& app);
+void add_node_check(CLI::App& node_group);
+void add_check(CLI::App& app);
 // `job_command` is what cut_run_command() gave, and outlives the app.
 void add_run(CLI::App& app, const std::vector<std::string>& job_command);
 void add_job(CLI::App& app);

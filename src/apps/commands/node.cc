@@ -108,6 +108,7 @@ void add_node(CLI::App& app) {
   command->footer(
       "A job on it goes on from its last checkpoint.\n\n"
       "Example:\n  holdfast node replace n3");
+  add_node_check(*group);
   add(*group, options, "add", "Get one machine more from the provider", add)
       ->footer("Example:\n  holdfast node add");
 }

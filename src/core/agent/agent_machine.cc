@@ -73,6 +73,7 @@ void AgentMachine::on_message(const server_message::Welcome& welcome) {
   }
   for (const Fault& fault : condemning_faults_) send(agent_message::FaultSeen{fault});
   for (Fault& fault : watch_.present()) send(agent_message::FaultSeen{std::move(fault), true});
+  if (check_state_ == CheckState::kDone) send(check_);
   out_->push_back(agent_effect::ArmHeartbeat{welcome.heartbeat_interval});
   heartbeat();
 }
@@ -93,6 +94,7 @@ void AgentMachine::on_message(const server_message::StartRanks& start) {
 }
 
 void AgentMachine::begin(const server_message::StartRanks& start) {
+  stop_check();
   Run run;
   run.start = start;
   run.ranks.resize(start.spec.ranks_per_node);
@@ -153,7 +155,38 @@ void AgentMachine::on_message(const server_message::ForgetJob& forget) {
   if (warm_.erase(forget.job) > 0) out_->push_back(agent_effect::CoolDown{forget.job});
 }
 
+void AgentMachine::on_message(const server_message::StartCheck& start) {
+  if (check_state_ != CheckState::kNone && check_.check == start.check &&
+      check_.step == start.step) {  // told twice
+    if (check_state_ == CheckState::kDone) send(check_);
+    return;
+  }
+  stop_check();
+  check_ = {.check = start.check, .step = start.step};
+  check_state_ = CheckState::kRunning;
+  out_->push_back(agent_effect::StartCheck{start});
+}
+
+void AgentMachine::on_message(const server_message::StopCheck& stop) {
+  if (check_.check == stop.check) stop_check();
+}
+
+void AgentMachine::stop_check() {
+  if (check_state_ == CheckState::kRunning) out_->push_back(agent_effect::StopCheck{});
+  check_state_ = CheckState::kNone;
+}
+
+void AgentMachine::on(const agent_event::CheckDone& done) {
+  if (check_state_ != CheckState::kRunning || check_.check != done.report.check ||
+      check_.step != done.report.step)
+    return;
+  check_ = done.report;
+  check_state_ = CheckState::kDone;
+  send(check_);
+}
+
 void AgentMachine::on_message(const server_message::Fenced& fenced) {
+  stop_check();
   for (auto& [job, run] : runs_) {
     run.next.reset();
     if (run.drained()) continue;

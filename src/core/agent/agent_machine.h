@@ -66,6 +66,9 @@ struct StacksRead {
 struct HeartbeatDue {
   std::uint16_t rendezvous_port;
 };
+struct CheckDone {
+  agent_message::CheckReport report;
+};  // also for one that could not be started
 struct GraceOver {
   JobId job;
   Attempt attempt;
@@ -76,7 +79,7 @@ using AgentEvent =
                  agent_event::RankEnded, agent_event::PageRead, agent_event::KernelLine,
                  agent_event::StacksRead, agent_event::HeartbeatDue, agent_event::GraceOver,
                  agent_event::DevicesRead, agent_event::HostRead, agent_event::ProbeLate,
-                 agent_event::ResetDone>;
+                 agent_event::ResetDone, agent_event::CheckDone>;
 
 // What its shell must do, in this order.
 namespace agent_effect {
@@ -104,6 +107,10 @@ struct CollectStacks {
   Attempt attempt;
   std::uint32_t rank;
 };
+struct StartCheck {
+  server_message::StartCheck start;
+};  // after what runs of another one is dead; answered by CheckDone within the budget
+struct StopCheck {};  // of the one that runs: no answer is wanted
 struct ArmGrace {
   JobId job;
   Attempt attempt;
@@ -123,11 +130,14 @@ using AgentEffect =
     std::variant<agent_effect::Send, agent_effect::WarmUp, agent_effect::CoolDown,
                  agent_effect::StartRank, agent_effect::KillRanks, agent_effect::CollectStacks,
                  agent_effect::ArmGrace, agent_effect::ArmHeartbeat, agent_effect::Leave,
-                 agent_effect::ResetDevices>;
+                 agent_effect::ResetDevices, agent_effect::StartCheck,
+                 agent_effect::StopCheck>;
 using AgentEffects = std::vector<AgentEffect>;
 
 // A node's side of the protocol: which ranks of which attempt live here. Same contract as the
 // Controller: step() is total and reads no clock.
+//
+// Deep checks and ranks never run at one time: ranks that are started end a check.
 //
 // The control plane may vanish and come back: ranks go on, and what was not delivered is told again
 // in Hello. An attempt is started only when nothing of an older one lives here, and a stale message
@@ -177,6 +187,7 @@ class AgentMachine {
     tell(watch_.probe_late(late.of_devices, late.stuck, late.evidence));
   }
   void on(const agent_event::ResetDone& done);
+  void on(const agent_event::CheckDone& done);
 
   void on_message(const server_message::Welcome& welcome);
   void on_message(const server_message::StartRanks& start);
@@ -184,6 +195,8 @@ class AgentMachine {
   void on_message(const server_message::CollectStacks& collect);
   void on_message(const server_message::WarmUp& warm_up);
   void on_message(const server_message::ForgetJob& forget);
+  void on_message(const server_message::StartCheck& start);
+  void on_message(const server_message::StopCheck& stop);
   void on_message(const server_message::Fenced& fenced);
   void on_message(const server_message::ResetDevices& reset) {
     out_->push_back(agent_effect::ResetDevices{reset.devices});
@@ -192,6 +205,7 @@ class AgentMachine {
   void on_message(const server_message::Inject&) {}  // the shell's
 
   void begin(const server_message::StartRanks& start);
+  void stop_check();
   void heartbeat();
   [[nodiscard]] Run* find_run(JobId job, Attempt attempt);
   void send(AgentMessage message);
@@ -205,6 +219,9 @@ class AgentMachine {
   HealthWatch watch_;
   // Of the step in progress.
   Instant now_;
+  // The newest step of deep checks, and its answer once there is one.
+  agent_message::CheckReport check_;
+  enum class CheckState { kNone, kRunning, kDone } check_state_ = CheckState::kNone;
   AgentEffects* out_ = nullptr;
 };
 

@@ -336,5 +336,57 @@ TEST_F(AgentMachineTest, AfterAResetNothingOldCondemnsTheNodeAgain) {
   EXPECT_THAT(sent<agent_message::FaultSeen>(), IsEmpty());
 }
 
+class AgentChecksTest : public AgentMachineTest {
+ protected:
+  void check(std::uint32_t step_number) {
+    receive(server_message::StartCheck{.check = CheckId{1}, .step = step_number, .test = "cpu"});
+  }
+  void checked(std::uint32_t step_number) {
+    step(agent_event::CheckDone{{.check = CheckId{1}, .step = step_number, .results = {{}}}});
+  }
+  std::vector<std::uint32_t> begun() const {
+    std::vector<std::uint32_t> steps;
+    for (const auto& start : done<agent_effect::StartCheck>()) steps.push_back(start.start.step);
+    return steps;
+  }
+};
+
+TEST_F(AgentChecksTest, AStepIsRunOnceAndItsAnswerIsToldAgainToWhoAsksAgain) {
+  check(0);
+  EXPECT_THAT(begun(), ElementsAre(0));
+  check(0);
+  EXPECT_THAT(effects_, IsEmpty()) << "it runs";
+  checked(0);
+  EXPECT_THAT(sent<agent_message::CheckReport>(), SizeIs(1));
+  checked(0);
+  EXPECT_THAT(effects_, IsEmpty());
+  check(0);
+  EXPECT_THAT(begun(), IsEmpty());
+  EXPECT_THAT(sent<agent_message::CheckReport>(), SizeIs(1));
+  receive(server_message::Welcome{milliseconds(500)});
+  EXPECT_THAT(sent<agent_message::CheckReport>(), SizeIs(1)) << "it may be lost";
+}
+
+TEST_F(AgentChecksTest, TheNextStepRanksAndAFenceEndOne) {
+  check(0);
+  check(1);
+  EXPECT_THAT(done<agent_effect::StopCheck>(), SizeIs(1));
+  EXPECT_THAT(begun(), ElementsAre(1));
+  checked(0);
+  EXPECT_THAT(effects_, IsEmpty()) << "stale";
+  start(1);
+  EXPECT_THAT(done<agent_effect::StopCheck>(), SizeIs(1));
+  checked(1);
+  EXPECT_THAT(effects_, IsEmpty());
+  check(2);
+  receive(server_message::StopCheck{CheckId{9}});
+  EXPECT_THAT(effects_, IsEmpty()) << "another run";
+  receive(server_message::StopCheck{CheckId{1}});
+  EXPECT_THAT(done<agent_effect::StopCheck>(), SizeIs(1));
+  check(3);
+  receive(server_message::Fenced{"gone"});
+  EXPECT_THAT(done<agent_effect::StopCheck>(), SizeIs(1));
+}
+
 }  // namespace
 }  // namespace holdfast

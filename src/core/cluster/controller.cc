@@ -74,6 +74,7 @@ Result<void> Controller::check(const Event& request) const {
       return Error{Errc::kWrongState, "node: " + to_string(asked->node) + " is " +
                                           std::string(word_of(node->state)) + " already"};
   }
+  if (const auto* asked = std::get_if<event::ChecksAsked>(&request)) return check_checks(*asked);
   if (std::holds_alternative<event::BreakerCloseAsked>(request) && !state_.breaker.open)
     return Error{Errc::kWrongState, "breaker: it is closed already"};
   return {};
@@ -117,6 +118,14 @@ std::optional<std::string> Controller::check_invariants() const {
       return "place " + std::to_string(node.place) + " is filled twice";
     if (node.place != 0 && node.state == NodeState::kGone)
       return to_string(id) + " is gone and has a place";
+    const auto check = state_.checks.find(node.check);
+    const bool is_checked =
+        check != state_.checks.end() && check->second.state != CheckRunState::kEnded;
+    if (node.state == NodeState::kDeepHealthCheck ? !is_checked : is_checked && node.is_live())
+      return to_string(id) + " is " + std::string(word_of(node.state)) + ", but " +
+             to_string(node.check) + (is_checked ? " has not" : " has") + " ended";
+    if (node.state == NodeState::kHealthy && node.check_status == CheckStatus::kFailed)
+      return to_string(id) + " works, although its checks have failed";
     if (!node.job) continue;
     const auto job = state_.jobs.find(node.job);
     if (job == state_.jobs.end() || job->second.has_ended())
@@ -133,7 +142,8 @@ std::optional<std::string> Controller::check_invariants() const {
       const auto found = state_.nodes.find(node);
       if (found == state_.nodes.end() || found->second.job != id)
         return to_string(id) + " runs on " + to_string(node) + ", which is not its own";
-      if (found->second.state == NodeState::kGone || found->second.state == NodeState::kCordoned)
+      if (found->second.state == NodeState::kGone || found->second.state == NodeState::kCordoned ||
+          found->second.state == NodeState::kDeepHealthCheck)
         return to_string(id) + " runs on " + to_string(node) + ", which is " +
                std::string(word_of(found->second.state));
     }

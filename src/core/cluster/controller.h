@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "base/time.h"
+#include "core/checks/judge.h"
 #include "core/schedule/node_index.h"
 #include "model/cluster.h"
 #include "model/event.h"
@@ -48,6 +49,8 @@ inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
 //   a place is filled by at most one node; a node runs at most one job;
 //   the nodes of a live attempt carry its job; an ended job holds no node;
 //   a recovering job has an open incident; attempts only grow;
+//   a node is held for deep checks exactly as long as a run of them has not ended, and works after
+//   one only if it has passed;
 //   what is derived from the state is what a scan of the state gives.
 //
 // No event costs a scan over all nodes, but those that concern all of them: a restart, the breaker,
@@ -105,6 +108,33 @@ class Controller {
   void on(const event::StacksCollected& collected);
   void on(const event::RanksStalled& stalled);
   void on(const event::TimerFired& fired);
+  // controller_checks.cc: deep checks
+  void on(const event::ChecksAsked& asked);
+  void on(const event::CheckReported& reported);
+  // A machine that has come, or has come back: it works when its checks have passed.
+  void admit(NodeRecord& node, const std::vector<CheckKind>& kinds, const std::string& by,
+             const std::string& how);
+  // What a check that runs must know of a node's fate; each of them is carried on by a timer.
+  void checked_node_lost(NodeRecord& node, const std::string& reason);
+  void fault_in_check(NodeRecord& node, const Fault& fault);
+  void checked_node_is_free(const NodeRecord& node) { check_soon(node.check); }
+  void resend_check(const NodeRecord& node);
+
+  void hold(NodeRecord& node, CheckRun& run, bool is_partner);
+  void check_soon(CheckId id);
+  void advance(CheckRun& run);
+  CheckRun& make_run(const std::vector<CheckKind>& kinds, const std::string& by);
+  [[nodiscard]] bool may_begin(const CheckRun& run) const;
+  bool plan_links(CheckRun& run);
+  void next_step(CheckRun& run);
+  void start_step(CheckRun& run, const std::vector<std::vector<NodeId>>& groups);
+  void miss_answers(CheckRun& run, const std::string& reason);
+  void conclude(CheckRun& run);
+  void fail_checks(NodeRecord& node, const CheckFinding& finding, const CheckRun& run);
+  void forget_old_checks();
+  void settle_node_incidents();
+  [[nodiscard]] FleetValues fleet_values(const CheckRun& run) const;
+  [[nodiscard]] Result<void> check_checks(const event::ChecksAsked& asked) const;
 
   void add_node(std::uint32_t place);
   // The only way to change what the index knows of a node.

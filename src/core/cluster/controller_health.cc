@@ -26,6 +26,7 @@ void Controller::on(const event::NodeFault& found) {
     return;
   const Fault& fault = found.fault;
   keep_fault(node->health, fault, found.present, now_);
+  if (node->state == NodeState::kDeepHealthCheck) return fault_in_check(*node, fault);
   if (!node->is_live()) return;  // it is out already
   const std::string text = text_of(found.node, fault);
   if (fault.action == Action::kAskOperator) {
@@ -171,14 +172,17 @@ void Controller::on_repair_late(const TimerId& timer) {
   if (node->state == NodeState::kRebooting) climb(*node, "it did not come back in time");
 }
 
-// After a cure: as a spare, or into an empty place. What was found before the cure is history; what
-// is still there its monitors tell anew.
+// After a cure, and its checks: as a spare, or into an empty place. What was found before the cure is
+// history; what is still there its monitors tell anew.
 void Controller::let_back(NodeRecord& node, const std::string& how) {
   for (NodeFault& one : node.health.faults) one.present = false;
   node.health.due = Action::kNone;
   node.health.due_for.reset();
-  set_node(node, NodeState::kHealthy, how);
   audit(Severity::kInfo, "node.repaired", to_string(node.id) + " is back: " + how, node.id);
+  // What has failed its checks works only once it has passed them.
+  const auto last = state_.checks.find(node.check);
+  const bool has_failed = node.check_status == CheckStatus::kFailed && last != state_.checks.end();
+  admit(node, has_failed ? last->second.kinds : state_.spec.checks.after_repair, "repair", how);
   fill_places();
   start_queued_jobs();
   warm_up(node);

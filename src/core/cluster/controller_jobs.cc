@@ -267,6 +267,9 @@ void Controller::end_job(JobRecord& job, JobState state, const std::string& reas
   if (job.incident) close_incident(job, IncidentState::kFailed);
   release_nodes(job);
   for (const NodeId id : index_.live) send(id, server_message::ForgetJob{job.id});
+  for (const auto& [id, run] : state_.checks)
+    for (const CheckMember& member : run.members)
+      if (run.state != CheckRunState::kEnded) send(member.node, server_message::ForgetJob{job.id});
   audit(state == JobState::kFailed ? Severity::kAlert : Severity::kInfo,
         "job." + std::string(word_of(state)), job.spec.name + ": " + reason, {}, job.id);
   start_queued_jobs();
@@ -278,6 +281,7 @@ void Controller::release_nodes(JobRecord& job) {
     if (node.job != job.id) continue;
     set_holder(node, {});
     if (node.state == NodeState::kCordoned) retire_node(node);
+    if (node.state == NodeState::kDeepHealthCheck) checked_node_is_free(node);
   }
 }
 

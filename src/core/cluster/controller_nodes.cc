@@ -72,6 +72,8 @@ void Controller::on(const event::ServerStarted&) {
     if (job.state == JobState::kQueued && job.not_before)
       arm(TimerKind::kBackoff, job, std::max(Duration{}, *job.not_before - now_));
   }
+  for (const auto& [id, run] : state_.checks)
+    if (run.state != CheckRunState::kEnded) check_soon(id);
   audit(Severity::kWarning, "server.started", "the control plane has restarted from its journal");
 }
 
@@ -96,16 +98,17 @@ void Controller::on(const event::NodeJoined& joined) {
   node->memory_bytes = hello.memory_bytes;
   node->snapshot_address = hello.snapshot_address;
   node->software = hello.software;
+  node->instance_type = hello.instance_type;
   if (node->state == NodeState::kProvisioning) {
-    state_.provisioning_failures = 0;
-    set_node(*node, NodeState::kHealthy, "joined");
+    admit(*node, state_.spec.checks.on_start, "start", "joined");
     audit(Severity::kInfo, "node.joined",
           to_string(node->id) + " joined " +
               (node->place == 0 ? "as a spare" : "for place " + std::to_string(node->place)),
           node->id);
   } else if (node->state == NodeState::kSuspect && node->silent) {
     node->silent = false;
-    set_node(*node, NodeState::kHealthy, "is heard of again");
+    if (node->check_status != CheckStatus::kFailed)
+      set_node(*node, NodeState::kHealthy, "is heard of again");
     audit(Severity::kInfo, "node.back", to_string(node->id) + " is heard of again", node->id);
     hold_back(*node);
   } else if (node->state == NodeState::kRebooting) {
@@ -114,6 +117,7 @@ void Controller::on(const event::NodeJoined& joined) {
     resend_repair(*node);
   }
   reconcile(*node, hello.attempts);
+  resend_check(*node);
   fill_places();
   start_queued_jobs();
   warm_up(*node);
@@ -188,6 +192,7 @@ void Controller::on(const event::NodesLost& lost) {
     if (node != nullptr && !node->is_live() && node->state != NodeState::kGone)
       lose_node(*node, lost.reason);
   }
+  if (state_.breaker.open) settle_node_incidents();
   fill_places();
   refill_pool();
   start_queued_jobs();
@@ -200,6 +205,7 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   set_holder(node, {});
   set_node(node, NodeState::kGone, reason);
   if (before == NodeState::kProvisioning) ++state_.provisioning_failures;
+  if (before == NodeState::kDeepHealthCheck) checked_node_lost(node, reason);
   if (before == NodeState::kReplacing) {
     audit(Severity::kInfo, "node.gone", to_string(node.id) + " has been given back", node.id);
     return;
@@ -256,7 +262,7 @@ void Controller::fill_places() {
 void Controller::refill_pool() {
   if (state_.down) return;
   const std::size_t wanted = std::size_t{state_.spec.nodes} + state_.spec.spares;
-  while (index_.live.size() + index_.provisioning < wanted) {
+  while (index_.live.size() + index_.provisioning + index_.checking < wanted) {
     if (state_.provisioning_failures >= kProvisioningFailuresMax) {
       audit(Severity::kAlert, "pool.not_refilled",
             std::to_string(state_.provisioning_failures) +
@@ -297,6 +303,7 @@ void Controller::on(const event::DownAsked& asked) {
     set_node(node, NodeState::kGone, "the cluster was taken down by " + asked.by);
     out_->push_back(effect::Terminate{id});
   }
+  for (auto& [id, run] : state_.checks) run.state = CheckRunState::kEnded;
   for (auto& [id, job] : state_.jobs)
     if (!job.has_ended())
       end_job(job, JobState::kStopped, "the cluster was taken down by " + asked.by, 130);
@@ -356,6 +363,7 @@ void Controller::on(const event::BreakerCloseAsked& asked) {
     else if (node.health.due != Action::kNone)  // else it is held back, by what lasts
       cordon_node(node, reason, {reason, id, std::nullopt, now_}, node.health.due);
   }
+  settle_node_incidents();
   fill_places();
   refill_pool();
   start_queued_jobs();

@@ -96,6 +96,11 @@ void Controller::on(const event::StacksCollected& collected) {
 void Controller::on(const event::TimerFired& fired) {
   const TimerId& timer = fired.timer;
   if (timer.kind == TimerKind::kRepair) return on_repair_late(timer);
+  if (timer.kind == TimerKind::kCheck) {
+    if (const auto run = state_.checks.find(timer.check); run != state_.checks.end())
+      advance(run->second);
+    return;
+  }
   JobRecord* job = live_attempt(timer.job, timer.attempt);
   if (job == nullptr) return;
   AttemptRecord& attempt = job->attempt;
@@ -124,6 +129,8 @@ void Controller::on(const event::TimerFired& fired) {
     }
     case TimerKind::kBackoff:
       if (job->state == JobState::kQueued) start_queued_jobs();
+      return;
+    case TimerKind::kCheck:  // belongs to no job
       return;
     case TimerKind::kQuiet:
       if (job->state == JobState::kRunning && job->incident && !makes_steps(*job))

@@ -27,7 +27,7 @@ std::uint64_t digest_of(const Effects& effects) {
 // One that is cordoned is a member until its ranks are dead.
 bool may_speak(const NodeRecord& node) {
   return node.is_live() || node.state == NodeState::kCordoned ||
-         node.state == NodeState::kResetting;
+         node.state == NodeState::kResetting || node.state == NodeState::kDeepHealthCheck;
 }
 
 }  // namespace
@@ -79,6 +79,8 @@ void ServerMachine::take(Instant now, NodeId node, AgentMessage message) {
     submit(event::DevicesReset{node, reset->ok, std::move(reset->detail)});
   } else if (auto* stacks = std::get_if<agent_message::StacksCollected>(&message)) {
     submit(event::StacksCollected{node, std::move(*stacks)});
+  } else if (auto* report = std::get_if<agent_message::CheckReport>(&message)) {
+    submit(event::CheckReported{node, std::move(*report)});
   }
 }
 

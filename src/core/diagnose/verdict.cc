@@ -125,6 +125,7 @@ Verdict nodes_gone(const AttemptRecord& attempt) {
     if (std::find(verdict.nodes.begin(), verdict.nodes.end(), fault.node) == verdict.nodes.end())
       verdict.nodes.push_back(fault.node);
   }
+  if (verdict.cause == CauseClass::kScheduling) verdict.action = Action::kRestartOnOtherNodes;
   verdict.summary =
       attempt.node_faults.empty() ? "a node was lost" : attempt.node_faults.front().what;
   return verdict;

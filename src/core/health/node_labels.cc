@@ -21,6 +21,7 @@ std::string_view health_status(const NodeRecord& node) {
     case NodeState::kReplacing:
       return "UnschedulablePendingReplacement";
     case NodeState::kProvisioning:
+    case NodeState::kDeepHealthCheck:
     case NodeState::kSuspect:
     case NodeState::kResetting:
     case NodeState::kGone:
@@ -88,6 +89,8 @@ NodeLabels labels_of(const NodeRecord& node) {
   const std::string prefix(kLabelPrefix);
   const std::string status(health_status(node));
   result.labels[prefix + "node-health-status"] = status;
+  if (node.check_status != CheckStatus::kNone)
+    result.labels[prefix + "deep-health-check-status"] = word_of(node.check_status);
   std::string types, reasons;
   const auto publish = [&](const Fault& fault) {
     add(types, fault_type(fault));

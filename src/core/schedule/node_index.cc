@@ -25,7 +25,9 @@ void NodeIndex::count(const NodeRecord& node, bool is_there) {
   const bool is_provisioning = node.is_coming();
   const bool is_healthy = node.state == NodeState::kHealthy;
   if (node.is_live()) put(live, node.id);
+  const bool is_checking = node.state == NodeState::kDeepHealthCheck;
   if (is_provisioning) provisioning += one;
+  if (is_checking) checking += one;
   if (node.place == 0) {
     if (is_healthy && !node.job) put(idle_spares, node.id);
     return;
@@ -37,7 +39,7 @@ void NodeIndex::count(const NodeRecord& node, bool is_there) {
     else
       empty_places.insert(node.place);
   }
-  if (is_provisioning) coming += one;
+  if (is_provisioning || is_checking) coming += one;
   if (node.state == NodeState::kSuspect) suspect += one;
   if (!is_healthy) return;
   if (node.job) {

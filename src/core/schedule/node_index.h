@@ -26,10 +26,11 @@ struct NodeIndex {
   std::set<std::uint32_t> empty_places;  // filled by nobody
   std::uint32_t places = 0;
   std::uint32_t provisioning = 0;  // or away to be repaired
+  std::uint32_t checking = 0;      // held for deep checks
   // Of those that fill a place.
   std::uint32_t filled = 0, coming = 0, suspect = 0, busy = 0;
 
-  [[nodiscard]] std::uint32_t coming_spares() const { return provisioning - coming; }
+  [[nodiscard]] std::uint32_t coming_spares() const { return provisioning + checking - coming; }
   friend bool operator==(const NodeIndex&, const NodeIndex&) = default;
 
  private:
