@@ -274,6 +274,45 @@ TEST_F(ChecksTest, AFaultThatATestProvokesFailsTheNode) {
   EXPECT_THAT(incident().verdicts[0].summary, HasSubstr("xid 79 while it was checked"));
 }
 
+TEST_F(ChecksTest, WhatHasFailedWorksOnlyOnceItHasPassedAfterItsCure) {
+  make_cluster({.nodes = 3, .spares = 1});
+  ask({2});
+  fire_check();
+  report(2, {{.test = "cpu",
+              .verdict = CheckVerdict::kFailed,
+              .action = Action::kRebootNode,
+              .reason = "slow"}});
+  EXPECT_EQ(node(2).state, NodeState::kRebooting);
+  step(event::NodeJoined{{.node = NodeId{2}, .address = "10.0.0.2", .pid = node(2).pid + 1}});
+  EXPECT_EQ(node(2).state, NodeState::kDeepHealthCheck);
+  EXPECT_EQ(run(2).by, "repair");
+  play(0, "", 2);
+  EXPECT_EQ(node(2).state, NodeState::kHealthy);
+  EXPECT_EQ(node(2).check_status, CheckStatus::kPassed);
+}
+
+TEST_F(ChecksTest, AfterARepairWhereThatIsConfigured) {
+  ClusterSpec spec{.nodes = 3, .spares = 1};
+  spec.checks.after_repair = kStress;
+  make_cluster(spec);
+  step(event::NodeFault{NodeId{2}, {.kind = "xid", .action = Action::kRebootNode}});
+  EXPECT_EQ(node(2).state, NodeState::kRebooting);
+  step(event::NodeJoined{{.node = NodeId{2}, .address = "10.0.0.2", .pid = node(2).pid + 1}});
+  EXPECT_EQ(node(2).state, NodeState::kDeepHealthCheck);
+  play();
+  EXPECT_EQ(node(2).state, NodeState::kHealthy);
+}
+
+// What the monitors tell while it is checked keeps work away afterwards.
+TEST_F(ChecksTest, AnObstacleThatCameMeanwhileHoldsItBack) {
+  make_cluster({.nodes = 2, .spares = 1});
+  ask({1});
+  step(event::NodeFault{
+      NodeId{1}, {.kind = "disk_full", .action = Action::kRestartOnOtherNodes}, true});
+  play();
+  EXPECT_EQ(node(1).state, NodeState::kSuspect);
+}
+
 TEST_F(ChecksTest, WhatANodeSaysIsBounded) {
   make_cluster({.nodes = 1});
   ask({1});
