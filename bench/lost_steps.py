@@ -19,8 +19,7 @@ WINDOWS = 3
 
 
 def submit(cluster, name, interval):
-    cluster.submit(name, "--steps", 1000000, script=SCRIPT, nodes=NODES,
-                   checkpoint={"folder": os.path.join(cluster.folder, name), "interval_steps": interval})
+    cluster.submit(name, "--steps", 1000000, "--checkpoint-every", interval, script=SCRIPT, nodes=NODES)
 
 
 def live_step(cluster, name):

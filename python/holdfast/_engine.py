@@ -175,6 +175,9 @@ class Shard:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self._lib.hf_ckpt_shard_close(self._handle)
 
     def tensors(self):
@@ -186,6 +189,7 @@ class Shard:
         return ctypes.string_at(at, count.value)
 
     def read(self, places, pointers, lengths, threads):
-        """Verifies all of the shard and fills the memory at `pointers`."""
+        """Fills the memory at `pointers`, verified. None: only verifies these pieces."""
         _check(self._lib.hf_ckpt_shard_read(self._handle, _U64(len(places)), _u64s(places),
-                                            _pointers(pointers), _u64s(lengths), threads))
+                                            None if pointers is None else _pointers(pointers),
+                                            _u64s(lengths), threads))

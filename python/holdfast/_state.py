@@ -83,10 +83,18 @@ class _Reader(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def _named(state):
+    """{id: (dotted path, tensor)}. `state` is {"objects": {...}, ...}; paths leave that first key out for
+    "objects"."""
+    found = {}
+    for part, things in state.items():
+        _paths(things, [] if part == "objects" else [part], found)
+    return found
+
+
 def _paths(thing, path, found):
-    """Fills {id(tensor): its dotted path}."""
     if isinstance(thing, sys.modules["torch"].Tensor):
-        found.setdefault(id(thing), ".".join(path))
+        found.setdefault(id(thing), (".".join(path), thing))
     elif isinstance(thing, dict):
         for key, value in thing.items():
             _paths(value, path + [str(key)], found)
@@ -96,17 +104,13 @@ def _paths(thing, path, found):
 
 
 def take_apart(state):
-    """(skeleton, tensors, descriptions) of a nested state. `state` is {"objects": {...}, ...}; the names
-    of tensors leave that first key out for "objects"."""
+    """(skeleton, tensors, descriptions) of a nested state; tensors are named as _named() does."""
     file = io.BytesIO()
     writer = _Writer(file)
     writer.dump(state)
-    names = {}
-    for part, things in state.items():
-        _paths(things, [] if part == "objects" else [part], names)
-    used, descriptions = set(), []
+    names, used, descriptions = _named(state), set(), []
     for number, tensor in enumerate(writer.tensors):
-        name = names.get(id(tensor), "tensor-%d" % number)
+        name = names[id(tensor)][0] if id(tensor) in names else "tensor-%d" % number
         while name in used:
             name += "'"
         used.add(name)
@@ -161,14 +165,48 @@ def _pinned_view(torch, address, place, tensor):
     return torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel(), offset=place).view(tensor.shape)
 
 
-def read_shard(shard, threads):
-    """The state in a shard, in new tensors; Damaged before anything comes out of what does not verify."""
+def read_shard(shard, threads, targets, with_own):
+    """The state in a shard: in the memory of `targets`, {name: tensor}, where they are as it was saved,
+    else in new tensors. Without with_own the tensors of per_rank are left empty. Damaged: targets are
+    written in part; verify_shard() first where they must not be."""
     torch = sys.modules["torch"]
-    descriptions = shard.tensors()
-    tensors = [torch.empty(d["shape"], dtype=getattr(torch, d["dtype"])) for d in descriptions]
-    wanted = [(d["at"], t.data_ptr(), d["bytes"]) for d, t in zip(descriptions, tensors) if d["bytes"]]
+    tensors, wanted = [], []
+    for description in shard.tensors():
+        name, dtype = description["name"], getattr(torch, description["dtype"])
+        if not _is_wanted(description, with_own):
+            tensors.append(torch.empty(0, dtype=dtype))
+            continue
+        there = targets.get(name)
+        if there is None or there.dtype != dtype or list(there.shape) != description["shape"]:
+            there = torch.empty(description["shape"], dtype=dtype)
+        tensors.append(there)
+        if description["bytes"]:
+            wanted.append((description["at"], there.data_ptr(), description["bytes"]))
     shard.read([w[0] for w in wanted], [w[1] for w in wanted], [w[2] for w in wanted], threads)
     return put_together(shard.skeleton(), tensors)
+
+
+def verify_shard(shard, threads, with_own):
+    """What read_shard() would read."""
+    wanted = [(d["at"], d["bytes"]) for d in shard.tensors() if d["bytes"] and _is_wanted(d, with_own)]
+    if wanted:
+        shard.read([at for at, _ in wanted], None, [length for _, length in wanted], threads)
+
+
+def _is_wanted(description, with_own):
+    return with_own or not description["name"].startswith("per_rank.")
+
+
+def targets_in(state):
+    """{name: tensor} of a state as take_apart() names them: those that bytes can be read into."""
+    torch = sys.modules["torch"]
+    seen, found = set(), {}
+    for name, tensor in _named(state).values():
+        plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
+        if plain and tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())  # what shares memory with it comes in a tensor of its own
+            found[name] = tensor
+    return found
 
 
 def put_together(skeleton, tensors):

@@ -25,8 +25,8 @@ existed then get their per-rank state and generators back, others keep what they
 Where: HOLDFAST_CHECKPOINT_DIR; without it nothing is saved or restored and the program just runs.
 HOLDFAST_CHECKPOINT_INTERVAL (steps), HOLDFAST_JOB and HOLDFAST_ATTEMPT (1) complete it. Of the commits,
 the newest HOLDFAST_CHECKPOINT_KEEP (3) stay, the first of each HOLDFAST_CHECKPOINT_KEEP_EVERY steps (0: of
-none), and of all these what fits into HOLDFAST_CHECKPOINT_BUDGET bytes (0: all); never fewer than two. The files are described in docs/checkpoint-format.md; reading one runs no code of its
-writer's.
+none), and of all these what fits into HOLDFAST_CHECKPOINT_BUDGET bytes (0: all); never fewer than two.
+The files are described in docs/checkpoint-format.md; reading one runs no code of its writer's.
 
 `python3 -m holdfast.checkpoint list|verify DIR [--json]` looks at such a folder.
 """
@@ -39,7 +39,7 @@ import time
 
 from . import page
 from ._behind import Behind
-from ._engine import FOLDER, MEMORY, Damaged, Engine, Fenced, Refused
+from ._engine import FOLDER, MEMORY, Damaged, Engine, Fenced, Refused, Shard
 
 _engine = None
 _behind = None         # writes behind; made with the engine
@@ -88,8 +88,9 @@ def restore(per_rank=None, **objects):
     if problem is not None:
         _failed(0, problem)
     places = _places(engine)
+    here = {"objects": _state_of(objects, True), "per_rank": _state_of(per_rank or {}, True)}
     for at, saved_by in _candidates(engine, commits, places):
-        state = _read_everywhere(engine, at, saved_by, at in commits, rank, places)
+        state = _read_everywhere(engine, at, saved_by, at in commits, rank, places, here)
         if state is not None:
             _load(at[1], state, saved_by or state["world_size"], rank, world, objects, per_rank or {})
             _last_step = at[1]
@@ -257,8 +258,10 @@ def _candidates(engine, commits, places):
     return sorted(found.items(), reverse=True)
 
 
-def _read_everywhere(engine, at, saved_by, is_committed, rank, places):
-    """This rank's part of the state, {"shared": ..., "own": ... or None}; None where any rank fails."""
+def _read_everywhere(engine, at, saved_by, is_committed, rank, places, here):
+    """This rank's part of the state, {"shared": ..., "own": ... or None}; None where any rank fails. What
+    comes from memory is verified on all ranks before it goes into the tensors that are `here`."""
+    from . import _state as states
     manifest = None
     if is_committed:
         manifest, problem = _on_rank_zero(lambda: _or_problem(lambda: engine.manifest(*at)))
@@ -267,10 +270,10 @@ def _read_everywhere(engine, at, saved_by, is_committed, rank, places):
         elif saved_by is None:  # else the memory may do without it
             return _left_out(at, [problem], rank)
     wanted = [0] + ([rank] if 0 < rank < saved_by else [])
-    states, problem, notes = {}, None, []
+    found, problem, notes = {}, None, []
     for shard in wanted:
         try:
-            states[shard] = _read_nearest(engine, at + (shard, saved_by), manifest, places, notes)
+            found[shard] = _find_nearest(engine, at + (shard, saved_by), manifest, places, notes, shard == rank)
         except (OSError, Damaged, Refused) as error:
             problem = error
             break
@@ -278,11 +281,19 @@ def _read_everywhere(engine, at, saved_by, is_committed, rank, places):
         _say("%s; the folder's copy is taken instead" % note)
     problems = _gather(problem)
     refused = next((p for p in problems if isinstance(p, Refused)), None)
-    if refused is not None:
-        raise refused
     if any(problems):
+        for shard in found.values():
+            if isinstance(shard, Shard):
+                shard.close()
+        if refused is not None:
+            raise refused
         return _left_out(at, problems, rank)
-    return {"shared": states[0], "own": states.get(rank) if rank < saved_by else None,
+    targets = states.targets_in(here)
+    for number, shard in found.items():
+        if isinstance(shard, Shard):
+            with shard:
+                found[number] = states.read_shard(shard, _reading_threads(), targets, number == rank)
+    return {"shared": found[0], "own": found.get(rank) if rank < saved_by else None,
             "world_size": saved_by}
 
 
@@ -299,21 +310,28 @@ def _or_problem(action):
         return None, str(problem)
 
 
-def _read_nearest(engine, image, manifest, places, notes):
-    """From this node's memory, another node's, or the folder, where the step is committed."""
+def _reading_threads():
+    return max(4, _threads())  # more than cores: some wait for the disk
+
+
+def _find_nearest(engine, image, manifest, places, notes, with_own):
+    """A verified Shard in this node's memory, maybe brought from another's; else the state itself from the
+    folder, where the step is committed: so its bytes are read once."""
     from . import _state as states
     import torch  # noqa: F401
-
-    def read(*where):
-        with engine.shard(*where) as found:
-            return states.read_shard(found, max(4, _threads()))  # more than cores: some wait for the disk
 
     problem = None
     for address in [None] + [a for a in places.get(image, ()) if a]:
         try:
             if address is not None:
                 engine.fetch(address, *image)
-            return read(MEMORY, *image)
+            shard = engine.shard(MEMORY, *image)
+            try:
+                states.verify_shard(shard, _threads(), with_own)
+            except BaseException:
+                shard.close()
+                raise
+            return shard
         except Damaged as error:
             notes.append(str(error))
             problem = error
@@ -321,7 +339,8 @@ def _read_nearest(engine, image, manifest, places, notes):
             problem = problem or error
     if manifest is None:
         raise problem
-    return read(FOLDER, *image, manifest)
+    with engine.shard(FOLDER, *image, manifest) as shard:
+        return states.read_shard(shard, _reading_threads(), {}, with_own)
 
 
 def _inner(thing):
@@ -337,11 +356,21 @@ def _inner(thing):
             return thing
 
 
+def _state_of(things, keep_vars=False):
+    """keep_vars: with the parameters of modules themselves: to load them again copies nothing."""
+    import torch
+
+    def state(thing):
+        if isinstance(thing, dict):
+            return dict(thing)
+        inner = _inner(thing)
+        is_module = getattr(type(inner), "state_dict", None) is torch.nn.Module.state_dict
+        return inner.state_dict(keep_vars=True) if keep_vars and is_module else inner.state_dict()
+    return {name: state(thing) for name, thing in things.items()}
+
+
 def _state(per_rank, objects):
-    def of(things):
-        return {name: dict(thing) if isinstance(thing, dict) else _inner(thing).state_dict()
-                for name, thing in things.items()}
-    return {"objects": of(objects), "per_rank": of(per_rank), "random": _generators()}
+    return {"objects": _state_of(objects), "per_rank": _state_of(per_rank), "random": _generators()}
 
 
 def _load(step, state, saved_by, rank, world, objects, per_rank):

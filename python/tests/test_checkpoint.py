@@ -14,7 +14,7 @@ from unittest import mock
 
 import support
 from holdfast import _state, checkpoint, page
-from holdfast._engine import Engine, Fenced, Refused
+from holdfast._engine import Damaged, Engine, Fenced, Refused, Shard
 
 
 @support.needs_torch
@@ -75,6 +75,42 @@ class FaceTest(support.Folder):
         for group in ours["optimizer"].state_dict()["state"].items():
             self.assertEqual(str(group), str((group[0], new["optimizer"].state_dict()["state"][group[0]])))
         self.assertEqual((self.seen()["step"], self.seen()["restored"]), (7, 8))
+
+    def test_what_is_in_memory_is_read_into_the_tensors_that_are_there(self):
+        torch = support.torch
+        model, batch = torch.nn.Linear(3, 2), {"x": torch.arange(1 << 19), "other": torch.zeros(2)}
+        saved = {name: value.clone() for name, value in model.state_dict().items()}
+        checkpoint.save(7, per_rank={"batch": batch}, model=model)
+        tensor = batch["x"]
+        with torch.no_grad():
+            model.weight.zero_()
+            tensor.zero_()
+        batch["other"] = torch.zeros(3)  # another shape: not the one that was saved
+        checkpoint._last_step = None
+        self.assertEqual(checkpoint.restore(per_rank={"batch": batch}, model=model), 7)
+        self.assertIs(batch["x"], tensor)
+        self.assertTrue(torch.equal(tensor, torch.arange(1 << 19)))
+        self.assertEqual(batch["other"].tolist(), [0, 0])
+        for name, value in saved.items():
+            self.assertTrue(torch.equal(value, model.state_dict()[name]))
+
+    def test_tensors_are_left_alone_where_the_memory_does_not_verify(self):
+        torch = support.torch
+        state = {"x": torch.ones(1 << 19)}
+        with mock.patch.object(Engine, "persist", side_effect=OSError(errno.ENOSPC, "no room")):
+            self.said(lambda: (checkpoint.save(7, state=state), checkpoint.wait(30)))
+        state["x"].fill_(5)
+        checkpoint._last_step = None
+        real = Shard.read
+
+        def damaged(shard, places, pointers, lengths, threads):
+            real(shard, places, pointers, lengths, threads)
+            raise Damaged("block 0 has changed")
+        with mock.patch.object(Shard, "read", damaged):
+            step, text = self.said(lambda: checkpoint.restore(state=state))
+        self.assertEqual(step, 0)
+        self.assertIn("block 0 has changed", text)
+        self.assertTrue(bool((state["x"] == 5).all()))
 
     def test_wrappers_leave_no_trace(self):
         torch = support.torch

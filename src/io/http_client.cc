@@ -54,6 +54,7 @@ struct HttpClient::Impl {
                                                  " has no certificate of the CA in " + tls.ca +
                                                  "; another cluster may use this port"};
       case httplib::Error::SSLConnection:
+        if (accepts_us()) return Error{Errc::kUnavailable, "the server at " + where + " went away"};
         return Error{Errc::kUnauthenticated, "the server at " + where +
                                                  " broke off the TLS handshake; check that " +
                                                  tls.certificate + " belongs to its cluster"};

@@ -1,4 +1,6 @@
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <chrono>
 #include <fstream>
@@ -14,6 +16,7 @@
 #include "io/http_client.h"
 #include "io/http_server.h"
 #include "io/scratch_folder_test.h"
+#include "io/unique_fd.h"
 
 namespace holdfast {
 namespace {
@@ -109,6 +112,27 @@ TEST_F(HttpTest, NobodyThere) {
   ASSERT_FALSE(answer.ok());
   EXPECT_EQ(answer.error().text(),
             "HF2001: no control plane answers at 127.0.0.1:" + std::to_string(port));
+}
+
+// As a control plane that is killed between a client's connect and its own certificate.
+TEST_F(HttpTest, AServerThatDiesInTheHandshakeWentAway) {
+  const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length);
+  std::thread dies([&] {
+    const UniqueFd stream(::accept(listener.get(), nullptr, nullptr));
+    ::shutdown(listener.get(), SHUT_RDWR);
+  });
+  HttpClient client("127.0.0.1", ntohs(address.sin_port), tls("a", "operator"));
+  const auto answer = client.get("/v1/status", seconds(5));
+  dies.join();
+  ASSERT_FALSE(answer.ok());
+  EXPECT_EQ(answer.error().code, Errc::kUnavailable) << answer.error().text();
 }
 
 TEST_F(HttpTest, PortInUseIsNamed) {

@@ -406,8 +406,9 @@ int hf_ckpt_shard_read(hf_ckpt_shard* shard, uint64_t count, const uint64_t* at,
     for (std::uint64_t i = 0; i < count; ++i) {
       if (at[i] > body || bytes[i] > body - at[i])
         return fail({Errc::kInvalidField, "piece " + std::to_string(i) + " is not in the shard"});
-      wanted.push_back({at[i], {static_cast<std::byte*>(to[i]), bytes[i]}});
-      in_large_pages(wanted.back().to);
+      auto* const place = to == nullptr ? nullptr : static_cast<std::byte*>(to[i]);
+      wanted.push_back({at[i], {place, bytes[i]}});
+      if (place != nullptr) in_large_pages(wanted.back().to);
     }
     return finish(shard->reader.read(std::move(wanted), threads));
   });

@@ -33,6 +33,8 @@ class FileReader {
   [[nodiscard]] virtual std::uint64_t size() const = 0;
   // All of `to`, or an error. REQUIRES: offset, size and address are multiples of kAlignment.
   virtual Result<void> read_at(std::uint64_t offset, std::span<std::byte> to) const = 0;
+  // All of it where it is in memory already, and need not be copied to be looked at; else empty.
+  [[nodiscard]] virtual std::span<const std::byte> mapped() const { return {}; }
 };
 
 // The file operations that a checkpoint is made of, so that a test can stand in for the disk. Paths

@@ -108,8 +108,8 @@ HF_CKPT_API int hf_ckpt_shard_open(hf_ckpt* handle, int tier, uint64_t attempt, 
 HF_CKPT_API int hf_ckpt_shard_index(hf_ckpt_shard* shard, char** json);
 /* Valid while the shard is open. */
 HF_CKPT_API int hf_ckpt_shard_skeleton(hf_ckpt_shard* shard, const void** bytes, uint64_t* count);
-/* Verifies every block of the shard and copies count pieces out of it, on several threads; count 0
- * only verifies. After an error what was copied is not to be used. */
+/* Copies count pieces out of the shard, verified, on several threads; `to` NULL: only verifies
+ * them; count 0: verifies all of the shard. After an error what was copied is not to be used. */
 HF_CKPT_API int hf_ckpt_shard_read(hf_ckpt_shard* shard, uint64_t count, const uint64_t* at,
                                    void* const* to, const uint64_t* bytes, uint32_t threads);
 HF_CKPT_API void hf_ckpt_shard_close(hf_ckpt_shard* shard);

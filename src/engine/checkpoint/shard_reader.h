@@ -19,7 +19,8 @@ namespace holdfast::engine {
                                                         std::shared_ptr<const void> keeper);
 
 // A shard, wherever it is. Nothing comes out of it that was not verified: a byte is copied, its
-// block's checksum is that of the copy, and only then it goes to where it was asked for.
+// block's checksum is that of the copy, and only then it goes to where it was asked for. What is in
+// memory already, where nobody writes it any more, is not copied for that.
 class ShardReader {
  public:
   // Reads header, table, skeleton and index. `entry`: what the manifest says; without it the shard
@@ -33,12 +34,12 @@ class ShardReader {
   [[nodiscard]] std::string checksum() const;
 
   struct Destination {
-    std::uint64_t at = 0;  // in the shard
-    std::span<std::byte> to;
+    std::uint64_t at = 0;     // in the shard
+    std::span<std::byte> to;  // data() nullptr: so many bytes are only verified
   };
-  // Verifies every block of the shard and fills the destinations, on several threads. After an
-  // error they hold some verified bytes and some of what they held before. REQUIRES: they do not
-  // overlap, and lie in the shard's body.
+  // Fills the destinations from the blocks that hold them, verified, on several threads; without
+  // any, verifies the whole shard. After an error they hold some verified bytes and some of what
+  // they held before. REQUIRES: they do not overlap, and lie in the shard's body.
   Result<void> read(std::vector<Destination> destinations, unsigned threads) const;
 
  private:
@@ -47,6 +48,8 @@ class ShardReader {
   Result<void> read_table();
   Result<std::string> read_text(std::uint64_t at, std::uint64_t bytes) const;
   Result<void> read_blocks(std::uint64_t first, std::uint64_t last,
+                           const std::vector<Destination>& destinations, unsigned threads) const;
+  Result<void> copy_blocks(std::uint64_t first, std::uint64_t last,
                            const std::vector<Destination>& destinations, unsigned threads) const;
   Result<void> verify(std::uint64_t block, std::span<const std::byte> bytes) const;
 

@@ -59,6 +59,37 @@ TEST(Shard, AnyFlippedBitIsFound) {
   }
 }
 
+// Pieces here and there, from memory as from a file: what holds them is verified, and nothing else.
+TEST(Shard, WhatIsReadIsVerified) {
+  const TestImage image(kId, 9 << 20);
+  const std::uint64_t from = image.layout.index.tensors[0].at;
+  Prng prng(11);
+  for (int i = 0; i < 200; ++i) {
+    std::string bytes = image.bytes;
+    const std::uint64_t flipped = (3 + prng.below(5)) * kBlockBytes + prng.below(kBlockBytes);
+    bytes[flipped] = static_cast<char>(bytes[flipped] ^ 16);
+    const auto reader = open(bytes);
+    ASSERT_TRUE(reader.ok()) << reader.error().text();
+    std::vector<ShardReader::Destination> wanted;
+    bool is_hit = false;
+    for (std::uint64_t at = from + prng.below(3 << 20); at < (8 << 20);
+         at += 200'000 + prng.below(4 << 20)) {
+      const std::uint64_t size = 1 + prng.below(200'000), end = at + size - 1;
+      wanted.push_back({at, {static_cast<std::byte*>(nullptr), size}});
+      is_hit |=
+          at / kBlockBytes <= flipped / kBlockBytes && end / kBlockBytes >= flipped / kBlockBytes;
+    }
+    EXPECT_EQ(reader->read(wanted, 3).ok(), !is_hit);
+    std::vector<std::string> pieces;
+    for (const auto& one : wanted) pieces.emplace_back(one.to.size(), '\0');
+    for (std::size_t j = 0; j < wanted.size(); ++j)
+      wanted[j].to = std::as_writable_bytes(std::span(pieces[j]));
+    EXPECT_EQ(reader->read(wanted, 3).ok(), !is_hit);
+    for (std::size_t j = 0; j < wanted.size() && !is_hit; ++j)
+      EXPECT_EQ(pieces[j], image.bytes.substr(wanted[j].at, pieces[j].size()));
+  }
+}
+
 TEST(Shard, AnyTruncationIsFound) {
   const TestImage image(kId, 70000);
   for (std::size_t size = 0; size < image.bytes.size(); size += 1 + size / 50) {
