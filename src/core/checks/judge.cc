@@ -104,6 +104,7 @@ class Judge {
   void set_thresholds() {
     for (CheckResult* result : newest_) {
       if (result->unit.empty() || result->verdict != CheckVerdict::kPassed) continue;
+      if (run_.is_confirming && result->threshold) continue;
       std::string where;
       if (const CheckFloor* floor = floor_of(*result)) {
         result->threshold = floor->value;

@@ -28,11 +28,12 @@ struct Judgement {
   std::vector<CheckStep> confirm;
 };
 
-// All results of a run, seen together. A later result of the same test (and link) replaces an
-// earlier one. A node fails by what a test of its own says; by a number that is worse than a
-// person's floor for its instance type or than the fleet allows; by its links, when these blame it.
-// Of a bad link that blames neither end one end fails all the same: that one which is no partner,
-// or the one that came last; what is left has been measured well.
+// All results of a run, seen together. What is measured once more moves the medians: a number that
+// has passed, and has its threshold, stays so while a run is confirming. A later result of the same
+// test (and link) replaces an earlier one. A node fails by what a test of its own says; by a number
+// that is worse than a person's floor for its instance type or than the fleet allows; by its links,
+// when these blame it. Of a bad link that blames neither end one end fails all the same: that one
+// which is no partner, or the one that came last; what is left has been measured well.
 [[nodiscard]] Judgement judge(const CheckRun& run, const FleetValues& fleet,
                               const std::vector<CheckFloor>& floors,
                               const std::map<NodeId, std::string>& instance_types);

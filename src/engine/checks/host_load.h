@@ -35,7 +35,7 @@ struct MemoryReport : LoadReport {
 // these with a chance of 2^-20): silent corruption shows. Rate: GFLOP/s.
 [[nodiscard]] LoadReport load_gemm(unsigned threads, Duration load);
 
-// C = A B for n x n matrices, row by row; true when C verifies. What load_gemm() repeats.
+// True when C = A B, n x n, row by row; the entries of A and B are integers from -8 to 8.
 [[nodiscard]] bool verify_product(const double* a, const double* b, const double* c, unsigned n,
                                   std::uint64_t seed);
 
