@@ -144,7 +144,7 @@ TEST(Codec, TheWrittenFormIsStable) {
   const Event event = event::TimerFired{{TimerKind::kBackoff, JobId{1}, Attempt{2}}};
   EXPECT_EQ(
       encode(event),
-      R"({"timer_fired":{"timer":{"attempt":"a2","job":"j1","kind":"backoff","node":null}}})");
+      R"({"timer_fired":{"timer":{"attempt":"a2","check":null,"job":"j1","kind":"backoff","node":null}}})");
 
   IncidentRecord incident;
   incident.id = IncidentId{4};
@@ -234,7 +234,7 @@ TEST(Codec, AnErrorNamesPlaceValueAndWhatIsAllowed) {
   EXPECT_EQ(error_of(decode_event(
                 R"({"timer_fired":{"timer":{"attempt":"a2","job":"j1","kind":"egg"}}})")),
             "HF1007: event.timer_fired.timer.kind: expected one of drain, stacks, start, backoff, "
-            "quiet, repair, found \"egg\"");
+            "quiet, repair, check, found \"egg\"");
   EXPECT_EQ(error_of(decode_event(R"({"big_bang":{}})")),
             "HF1007: event: \"big_bang\" is no kind of event that this version knows");
   EXPECT_THAT(error_of(decode_event(encode(one_of_each(6).at(2)).substr(0, 40))),

@@ -11,7 +11,7 @@ TEST(Expectation, NothingExpectedNothingUnmet) {
 
 TEST(Expectation, EachIsLookedAt) {
   Scenario scenario;
-  scenario.expect = {990, 1, 0, 2, false, JobState::kRunning, CauseClass::kHost, seconds(3)};
+  scenario.expect = {990, 1, 0, 2, 0, false, JobState::kRunning, CauseClass::kHost, seconds(3)};
   EXPECT_EQ(unmet_expectations(scenario, {}).size(), 6u);  // all but unfinished and breaker
 
   Outcome good;

@@ -163,7 +163,7 @@ bool World::is_calm() const {
   return std::none_of(jobs_.begin(), jobs_.end(), [this, brings](const auto& job) {
     if (job->state == JobState::kQueued) return brings;
     if (job->state != JobState::kRunning) return job->id && !is_over(job->state);
-    if (job->incident) return true;  // until its first step
+    if (!job->made_step || job->incident) return true;  // a beat may bring its first step
     const auto run = runs_.find({job->id, job->attempt});
     return run == runs_.end() || (run->second.phase != Run::Phase::kTraining &&
                                   run->second.phase != Run::Phase::kCheckpointing);

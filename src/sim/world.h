@@ -146,6 +146,7 @@ struct Job {
   JobState state = JobState::kQueued;
   bool backs_off = false;
   Attempt attempt;
+  bool made_step = false;
   IncidentId incident;
 };
 

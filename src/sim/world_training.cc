@@ -357,6 +357,7 @@ void World::follow_jobs() {
       }
     }
     job.incident = record.incident;
+    job.made_step = record.attempt.made_step;
     if (record.has_ended() && job.state != record.state) size_groups(job, 0);
     job.state = record.state;
     job.backs_off = record.not_before.has_value();

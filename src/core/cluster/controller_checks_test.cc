@@ -171,7 +171,7 @@ TEST_F(ChecksTest, OneThatDoesNotAnswerFailsWhenItsTimeIsOver) {
   EXPECT_THAT(told<server_message::StopCheck>(), ElementsAre(2));
   play();
   EXPECT_EQ(node(1).state, NodeState::kHealthy);
-  EXPECT_EQ(node(2).state, NodeState::kReplacing);
+  EXPECT_EQ(node(2).state, NodeState::kRebooting);
 }
 
 TEST_F(ChecksTest, TheBudgetOfAllEndsItAndWhatWasNotDoneHasNotPassed) {
@@ -207,7 +207,7 @@ TEST_F(ChecksTest, ManyThatFailAtOnceOpenTheBreakerAndNoneWorks) {
   join(1);
   EXPECT_EQ(node(1).state, NodeState::kSuspect);
   step(event::BreakerCloseAsked{"operator"});
-  EXPECT_EQ(node(1).state, NodeState::kReplacing);
+  EXPECT_EQ(node(1).state, NodeState::kRebooting);
   EXPECT_EQ(incident(1).state, IncidentState::kRecovered);
 }
 

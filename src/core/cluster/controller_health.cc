@@ -172,8 +172,8 @@ void Controller::on_repair_late(const TimerId& timer) {
   if (node->state == NodeState::kRebooting) climb(*node, "it did not come back in time");
 }
 
-// After a cure, and its checks: as a spare, or into an empty place. What was found before the cure is
-// history; what is still there its monitors tell anew.
+// After a cure, and its checks: as a spare, or into an empty place. What was found before the cure
+// is history; what is still there its monitors tell anew.
 void Controller::let_back(NodeRecord& node, const std::string& how) {
   for (NodeFault& one : node.health.faults) one.present = false;
   node.health.due = Action::kNone;

@@ -111,7 +111,12 @@ void ServerMachine::look(Instant now) {
     submit(event::TimerFired{it->first});
     it = timers_.erase(it);
   }
-  if (auto silent = liveness_.take_silent(now); !silent.empty())
+  auto silent = liveness_.take_silent(now);
+  std::erase_if(silent, [this](NodeId id) {  // lost already, for another reason
+    const NodeRecord* node = controller_.node(id);
+    return node == nullptr || node->state == NodeState::kGone;
+  });
+  if (!silent.empty())
     submit(event::NodesLost{
         std::move(silent),
         "not heard of for " + std::to_string(controller_.state().spec.silence_max.ms()) + " ms"});
