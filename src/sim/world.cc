@@ -124,7 +124,7 @@ void World::finish() {
   outcome_.events = steps_;
   outcome_.last_draw = prng_.next() ^ server_prng_.next();
   for (const auto& machine : machines_) outcome_.last_draw ^= machine->prng.next();
-  if (server_ == nullptr) recover_server();
+  if (server_ == nullptr) recover_server({});
   if (options_.thorough) check_replay(true);
   const ClusterState& state = server_->controller().state();
   digest_.add(encode(state));

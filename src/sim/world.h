@@ -195,7 +195,7 @@ class World {
   void look_at(Instant when);
   void look();
   void crash_server();
-  void recover_server();
+  void recover_server(std::optional<std::uint64_t> digest);
   void operate();
   void plan_operator(Instant from);
   void check_replay(bool at_end);

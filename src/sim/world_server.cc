@@ -185,9 +185,7 @@ void World::crash_server() {
   }
   const Duration down = draw(server_prng_, scenario_.costs.server_restart);
   queue_.after(down, [this, digest] {
-    recover_server();
-    if (digest && server_->controller().digest() != *digest)
-      violation("replay", "the journal's replay gives another state than the one that crashed");
+    recover_server(digest);
   });
   // The wall clock, by which it finds its place in time again, may have been set meanwhile.
   if (server_prng_.below(100) < options_.chaos.clock_jump_per_cent)
@@ -196,7 +194,7 @@ void World::crash_server() {
 }
 
 // Through the real codec: what the disk has is text.
-void World::recover_server() {
+void World::recover_server(std::optional<std::uint64_t> digest) {
   server_ = std::make_unique<ServerMachine>();
   ++server_life_;
   if (snapshot_) {
@@ -210,6 +208,8 @@ void World::recover_server() {
     if (server_->replay(record.at, *event) != record.effects_digest)
       violation("replay", "an entry of the journal leads to other effects than it did");
   }
+  if (digest && server_->controller().digest() != *digest)
+    violation("replay", "the journal's replay gives another state than the one that crashed");
   if (!journal_.empty()) server_offset_ = std::max(server_offset_, journal_.back().at - now());
   server_->recovered(server_now());
   checkers_.restarted(server_->controller(), server_now());

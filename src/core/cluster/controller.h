@@ -123,6 +123,7 @@ class Controller {
   void hold(NodeRecord& node, CheckRun& run, bool is_partner);
   void check_soon(CheckId id);
   void advance(CheckRun& run);
+  void begin_step_anew(CheckRun& run);
   CheckRun& make_run(const std::vector<CheckKind>& kinds, const std::string& by);
   [[nodiscard]] bool may_begin(const CheckRun& run) const;
   bool plan_links(CheckRun& run);

@@ -125,8 +125,8 @@ void Controller::hold(NodeRecord& node, CheckRun& run, bool is_partner) {
            (is_partner ? "measures links for deep checks " : "deep checks ") + to_string(run.id));
 }
 
-void Controller::admit(NodeRecord& node, const std::vector<CheckKind>& kinds,
-                       const std::string& by, const std::string& how) {
+void Controller::admit(NodeRecord& node, const std::vector<CheckKind>& kinds, const std::string& by,
+                       const std::string& how) {
   if (kinds.empty()) {
     if (by == "start") state_.provisioning_failures = 0;
     node.check_status = CheckStatus::kNone;
@@ -202,17 +202,21 @@ void Controller::advance(CheckRun& run) {
           run.members.front().node);
     return next_step(run);
   }
-  // Long after its time: it was us who were away or stood still. No node could tell meanwhile, and
-  // what it was told last may be lost; that time is nobody's.
-  if (!run.waiting_for.empty() && now_ - run.step_ends > kStoodStill) {
-    run.began = *run.began + (now_ - run.step_ends);
-    run.step_ends = now_ + state_.spec.checks.test_budget + kAnswerGrace;
-  }
+  // Long after its time: it was us who stood still.
+  if (!run.waiting_for.empty() && now_ - run.step_ends > kStoodStill) begin_step_anew(run);
   if (!run.waiting_for.empty() && now_ < run.step_ends) return arm_at(run.step_ends);
   if (!run.waiting_for.empty())
     miss_answers(run, "no answer within " + seconds_text(state_.spec.checks.test_budget));
   ++run.step;
   next_step(run);
+}
+
+// The control plane was away, or its clock was set. No node could tell meanwhile, and what it was
+// told last may be lost: the time since the step began is nobody's.
+void Controller::begin_step_anew(CheckRun& run) {
+  const Duration step = state_.spec.checks.test_budget + kAnswerGrace;
+  run.began = *run.began + std::max(Duration{}, now_ - (run.step_ends - step));
+  run.step_ends = now_ + step;
 }
 
 // Links come last, so that the nodes which help with them are held for moments only.
@@ -303,7 +307,14 @@ void Controller::resend_check(const NodeRecord& node) {
 
 void Controller::miss_answers(CheckRun& run, const std::string& reason) {
   const std::string test = run.step < run.steps.size() ? run.steps[run.step].test : "";
+  std::set<NodeId> alone;  // whom they measured with is out since: that says nothing about them
+  if (needs_peers(test)) {
+    alone = run.waiting_for;
+    for (const auto& group : groups_of(run.steps[run.step], run.members, nodes_out(run)))
+      for (const NodeId id : group) alone.erase(id);
+  }
   for (const NodeId id : run.waiting_for) {
+    if (alone.contains(id)) continue;
     run.results.push_back({.test = test,
                            .node = id,
                            .verdict = CheckVerdict::kFailed,

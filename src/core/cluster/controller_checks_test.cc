@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include "core/checks/plan.h"
 #include "core/cluster/controller_fixture_test.h"
 
 namespace holdfast {
@@ -311,6 +314,25 @@ TEST_F(ChecksTest, AnObstacleThatCameMeanwhileHoldsItBack) {
       NodeId{1}, {.kind = "disk_full", .action = Action::kRestartOnOtherNodes}, true});
   play();
   EXPECT_EQ(node(1).state, NodeState::kSuspect);
+}
+
+TEST_F(ChecksTest, WhoWaitsForAPeerThatIsOutHasNotFailed) {
+  make_cluster({.nodes = 4});
+  ask({1, 2, 3, 4}, {CheckKind::kInstanceConnectivity});
+  fire_check();
+  const std::vector<NodeId> pair = groups_of(run().steps[0], run().members, {}).front();
+  step(event::NodeFault{pair[0], {.kind = "xid", .code = 79, .action = Action::kReplaceNode}});
+  while (run().waiting_for.size() > 2) {
+    const auto other = std::ranges::find_if(
+        run().waiting_for, [&](NodeId id) { return std::ranges::find(pair, id) == pair.end(); });
+    report(other->value, {});
+  }
+  step(event::ServerStarted{});  // tells the rest again what to do: there is nothing
+  const std::uint32_t at = run().step;
+  while (run().step == at) fire_check();
+  play();
+  EXPECT_EQ(node(pair[0].value).check_status, CheckStatus::kFailed);
+  EXPECT_EQ(node(pair[1].value).check_status, CheckStatus::kPassed);
 }
 
 TEST_F(ChecksTest, WhatANodeSaysIsBounded) {

@@ -72,8 +72,10 @@ void Controller::on(const event::ServerStarted&) {
     if (job.state == JobState::kQueued && job.not_before)
       arm(TimerKind::kBackoff, job, std::max(Duration{}, *job.not_before - now_));
   }
-  for (const auto& [id, run] : state_.checks)
+  for (auto& [id, run] : state_.checks) {
+    if (run.state == CheckRunState::kRunning) begin_step_anew(run);
     if (run.state != CheckRunState::kEnded) check_soon(id);
+  }
   audit(Severity::kWarning, "server.started", "the control plane has restarted from its journal");
 }
 
