@@ -168,7 +168,7 @@ void Checkers::audited(const Controller& controller, const effect::Audit& audit,
   if (audit.kind == "node.joined") joined_.insert(audit.node);
   if (audit.kind == "node.lost" || audit.kind == "node.gone") out_.insert(audit.node);
   if (joined_.contains(audit.node) && (audit.kind == "node.cordoned" || audit.kind == "node.lost"))
-    check_left_out(audit.node, now, controller, audit.text);
+    check_left_out(audit, now, controller);
   if (audit.kind == "node.cordoned") cordoned_.emplace(audit.node, now);
   if (audit.kind == "node.lost" || audit.kind == "node.gone" || audit.kind == "node.repaired")
     cordoned_.erase(audit.node);
@@ -182,12 +182,16 @@ void Checkers::audited(const Controller& controller, const effect::Audit& audit,
 }
 
 // No healthy node is given up, and past the breaker's share none at all without a person.
-void Checkers::check_left_out(NodeId node, Instant now, const Controller& controller,
-                              const std::string& why) {
+void Checkers::check_left_out(const effect::Audit& audit, Instant now,
+                              const Controller& controller) {
+  const NodeId node = audit.node;
   if (!hurt_.contains(node))
-    report_("evidence", to_string(node) + " is well and was given up: " + why);
+    report_("evidence", to_string(node) + " is well and was given up: " + audit.text);
   const ClusterSpec& spec = controller.state().spec;
-  if (operator_acts_) return;
+  // One that was lost before it had passed its checks was no member yet.
+  const bool was_checked =
+      audit.kind == "node.lost" && controller.node(node)->check_status == CheckStatus::kFailed;
+  if (operator_acts_ || was_checked) return;
   taken_out_.emplace_back(now, node);
   while (now - taken_out_.front().first > spec.breaker_window) taken_out_.pop_front();
   const std::size_t members = std::size_t{spec.nodes} + spec.spares;

@@ -66,8 +66,7 @@ class Checkers {
   };
   void check_job(const JobRecord& job, const Controller& controller);
   void check_start(const JobRecord& job, const Controller& controller);
-  void check_left_out(NodeId node, Instant now, const Controller& controller,
-                      const std::string& why);
+  void check_left_out(const effect::Audit& audit, Instant now, const Controller& controller);
   void check_waiting(const JobRecord& job, const Controller& controller, Instant now);
   [[nodiscard]] bool is_member(NodeId node) const;
   [[nodiscard]] Duration decision_bound() const;
