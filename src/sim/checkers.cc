@@ -97,6 +97,8 @@ void Checkers::stopped(JobId job, Attempt attempt, bool has_begun, const std::st
 // --- what the control plane does
 
 void Checkers::stepped(const Controller& controller, const Event& event, Instant now) {
+  // A person has looked: the breaker counts anew.
+  if (std::holds_alternative<event::BreakerCloseAsked>(event)) taken_out_.clear();
   operator_acts_ = std::holds_alternative<event::NodeReplaceAsked>(event) ||
                    std::holds_alternative<event::BreakerCloseAsked>(event) ||
                    std::holds_alternative<event::DownAsked>(event);
