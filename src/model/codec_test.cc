@@ -142,9 +142,8 @@ TEST(Codec, EachKindOfEventHasItsOwnTag) {
 
 TEST(Codec, TheWrittenFormIsStable) {
   const Event event = event::TimerFired{{TimerKind::kBackoff, JobId{1}, Attempt{2}}};
-  EXPECT_EQ(
-      encode(event),
-      R"({"timer_fired":{"timer":{"attempt":"a2","check":null,"job":"j1","kind":"backoff","node":null}}})");
+  EXPECT_EQ(encode(event), R"({"timer_fired":{"timer":{"attempt":"a2","check":null,)"
+                           R"("job":"j1","kind":"backoff","node":null}}})");
 
   IncidentRecord incident;
   incident.id = IncidentId{4};
