@@ -60,9 +60,9 @@ class Disk:
         for buffer in self.buffers:
             buffer.write(os.urandom(1 << 20) * (BLOCK >> 20))
 
-    def _each(self, descriptor, action):
+    def _each(self, descriptor, action, size=None):
         def work(thread):
-            for at in range(thread * BLOCK, self.size, self.threads * BLOCK):
+            for at in range(thread * BLOCK, size or self.size, self.threads * BLOCK):
                 action(descriptor, [self.buffers[thread]], at)
         others = [threading.Thread(target=work, args=(i,)) for i in range(self.threads)]
         for other in others:
@@ -79,10 +79,13 @@ class Disk:
         os.fdatasync(descriptor)
         os.close(descriptor)
 
-    def read(self):
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECT)
-        self._each(descriptor, os.preadv)
-        os.close(descriptor)
+    def read(self, paths):
+        """These files of nearly its size together: what lies under the disk keeps the newest at hand, so it is
+        the checkpoint's own bytes that are read, before its restore and after it by turns."""
+        for path in paths:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
+            self._each(descriptor, os.preadv, os.path.getsize(path))
+            os.close(descriptor)
 
 
 def snapshot_server(folder):
@@ -165,11 +168,19 @@ class Rounds:
         return took
 
     def one(self):
-        return {"memcpy": self.together(self.memcpy), "save": self.together(self.save),
-                "persist": self.together(self.wait), "torch_save": self.together(self.torch_save),
-                "disk_write": self.alone(lambda: self.disk.write()),
-                "disk_read": self.alone(lambda: self.disk.read()),
-                "restore_folder": self.restore(False), "restore_memory": self.restore(True)}
+        times = {"memcpy": self.together(self.memcpy), "save": self.together(self.save),
+                 "persist": self.together(self.wait), "torch_save": self.together(self.torch_save),
+                 "disk_write": self.alone(lambda: self.disk.write())}
+        reads = [("disk_read", lambda: self.alone(lambda: self.disk.read(self.shards()))),
+                 ("restore_folder", lambda: self.restore(False))]
+        for name, read in reads if self.step % 2 else reads[::-1]:
+            times[name] = read()
+        times["restore_memory"] = self.restore(True)
+        return times
+
+    def shards(self):
+        folder = os.path.join(os.environ["HOLDFAST_CHECKPOINT_DIR"], "attempt-0001/step-%08d" % self.step)
+        return [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".shard")]
 
 
 class AsyncSave:
