@@ -46,7 +46,9 @@ TEST(CapturedRun, AFloodIsCutAndItsEndKept) {
 
 // The pipe stays open in what it left behind; nobody waits for that, and it is dead.
 TEST(CapturedRun, WhatForksAwayDiesWithIt) {
-  const CapturedRun run = shell("setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.2; exit 0");
+  const CapturedRun run = shell(
+      "f=$(mktemp); setsid sh -c 'echo $$; echo >$0; exec sleep 1000' $f & until [ -s $f ]; do :; "
+      "done; rm $f");
   EXPECT_EQ(run.status.code, 0);
   EXPECT_LT(run.took, seconds(15));
   const pid_t left = static_cast<pid_t>(std::stol(run.output));
