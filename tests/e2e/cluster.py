@@ -99,6 +99,16 @@ class Cluster:
             return job if live >= step and (attempt is None or current >= attempt) else None
         return wait_for(there, "job %s at step %d" % (name, step), deadline_s)
 
+    def wait_own_steps(self, name, attempt, deadline_s=60):
+        """Until every rank has made a step of its own in this attempt or a later one. What it restored
+        counts as a step too, and a rank that stops before its own first one is given time as a start
+        is."""
+        def there():
+            job = self.job(name)
+            return (int(job["attempt"]["number"][1:]) >= attempt and job["ranks"]
+                    and all(rank["since_progress_s"] is not None for rank in job["ranks"]))
+        wait_for(there, "a step of each rank of job %s" % name, deadline_s)
+
     def end_job(self, name):
         """For the end of a test that does not wait for the job's."""
         self.call("job", "stop", name)

@@ -14,13 +14,13 @@ class Chaos(ClusterTest):
 
             def chaos(*arguments, says, recovers=True):
                 nonlocal attempt
-                c.wait_step("a", 1, attempt=attempt)
+                c.wait_own_steps("a", attempt)
                 said = c.cli("chaos", *arguments)
                 for text in says:
                     self.assertIn(text, said)
                 if recovers:
                     attempt += 1
-                    c.wait_step("a", 1, attempt=attempt)
+                    c.wait_own_steps("a", attempt)
 
             chaos("rank-kill", "a", "--rank", "1", says=("rank 1", "job top a"))
             chaos("hang", "a", "--rank", "2", says=("rank 2",))
