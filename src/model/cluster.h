@@ -9,6 +9,7 @@
 #include "base/time.h"
 #include "model/check.h"
 #include "model/incident.h"
+#include "model/instance_group.h"
 #include "model/job.h"
 #include "model/node.h"
 
@@ -17,8 +18,16 @@ namespace holdfast {
 // What a person asks for with `holdfast up`.
 struct ClusterSpec {
   std::string name;
-  std::uint32_t nodes = 1;   // places that jobs may use
-  std::uint32_t spares = 0;  // healthy nodes held in the warm pool
+  std::string id;  // of its ARN: [a-z0-9]{12}; minted at the edge
+  WallTime created;
+  std::vector<InstanceGroup> groups;
+  bool recovers_nodes =
+      true;  // HyperPod's NodeRecovery: Automatic; else bad ones are only cordoned
+  bool is_continuous =
+      false;  // NodeProvisioningMode: what can be had is taken, the rest comes later
+  std::string specification;  // the JSON object that asked for it, without its groups; see there
+  std::uint32_t nodes = 1;    // places that jobs may use
+  std::uint32_t spares = 0;   // healthy nodes held in the warm pool
   std::uint32_t machines_max =
       0;  // machines that the provider can give over the cluster's life; 0: no end
   std::uint32_t breaker_percent =

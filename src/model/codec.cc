@@ -44,6 +44,7 @@ struct Writer {
   static json write(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
   static json write(Instant value) { return value.ns; }
   static json write(Duration value) { return value.ns; }
+  static json write(WallTime value) { return value.ns; }
   template <std::integral T>
   static json write(T value) {
     return value;
@@ -121,6 +122,7 @@ class Reader {
   }
   void read(const json& from, Instant& to) { read(from, to.ns); }
   void read(const json& from, Duration& to) { read(from, to.ns); }
+  void read(const json& from, WallTime& to) { read(from, to.ns); }
   template <std::integral T>
   void read(const json& from, T& to) {
     const bool fits = from.is_number_unsigned()  ? std::in_range<T>(from.get<std::uint64_t>())

@@ -43,6 +43,7 @@ class Fill {
   void fill(double& value) { value = 0.1 * static_cast<double>(1 + prng_.below(1000)); }
   void fill(Instant& value) { fill(value.ns); }
   void fill(Duration& value) { fill(value.ns); }
+  void fill(WallTime& value) { fill(value.ns); }
   template <std::integral T>
   void fill(T& value) {
     value = prng_.chance(1, 3) ? std::numeric_limits<T>::max() : static_cast<T>(prng_.next() | 1);

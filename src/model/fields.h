@@ -100,8 +100,12 @@ HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_
 HF_FIELDS(NodeRecord, id, state, place, reason, silent, since, address, rendezvous_port, pid,
           cpus, memory_bytes, snapshot_address, job, health, software, instance_type, check,
           check_status)
-HF_FIELDS(ClusterSpec, name, nodes, spares, machines_max, breaker_percent, breaker_window,
-          heartbeat_interval, silence_max, checks)
+HF_FIELDS(LifecycleScripts, source, on_create, on_init_complete)
+HF_FIELDS(InstanceGroup, number, name, count, count_min, spares, instance_types, lifecycle,
+          checks_on_start, specification)
+HF_FIELDS(ClusterSpec, name, id, created, groups, recovers_nodes, is_continuous, specification,
+          nodes, spares, machines_max, breaker_percent, breaker_window, heartbeat_interval,
+          silence_max, checks)
 HF_FIELDS(Breaker::Mark, node, at)
 HF_FIELDS(Breaker, open, since, recent)
 HF_FIELDS(ClusterState, spec, down, nodes_made, provisioning_failures,
