@@ -15,7 +15,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/keeper_watch.h"
-#include "apps/server.h"
+#include "apps/server_config.h"
 #include "io/certificates.h"
 #include "io/clock.h"
 #include "io/files.h"
@@ -28,7 +28,6 @@ namespace {
 
 constexpr Duration kOperatorCertificateLifetime = seconds(365ll * 24 * 3600);
 constexpr std::uint16_t kPortFirst = 14000;
-constexpr std::uint16_t kPortLast = 19999;
 
 bool exists(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
@@ -89,10 +88,10 @@ Result<void> check_same(const UpRequest& request, const ServerConfig& config) {
   if (request.api_port != 0 && request.api_port != config.api_port)
     return differs("port", config.api_port, request.api_port);
   if (!request.spec_given) return {};
-  if (request.spec.nodes != config.spec.nodes)
-    return differs("nodes", config.spec.nodes, request.spec.nodes);
-  if (request.spec.spares != config.spec.spares)
-    return differs("spares", config.spec.spares, request.spec.spares);
+  if (request.spec.nodes() != config.spec.nodes())
+    return differs("nodes", config.spec.nodes(), request.spec.nodes());
+  if (request.spec.spares() != config.spec.spares())
+    return differs("spares", config.spec.spares(), request.spec.spares());
   return {};
 }
 
@@ -114,15 +113,19 @@ Result<void> prepare_state(const UpRequest& request) {
   HF_TRY_VOID(claim_folder(request.state));
   config.uuid = new_uuid();
   config.spec = request.spec;
+  config.spec.id = new_arn_id();
+  config.spec.created = wall_now();
   config.devices = request.devices;
   config.host_root = request.host;
   const auto hint = static_cast<std::uint16_t>(kPortFirst + (::getpid() * 13) % 5000);
-  HF_TRY(config.link_port, free_port(config.host, kPortFirst, kPortLast, hint));
+  HF_TRY(config.link_port, free_server_port(config.host, hint));
   config.api_port = request.api_port;
   if (config.api_port == 0) {
     const auto next = static_cast<std::uint16_t>(config.link_port + 1);
-    HF_TRY(config.api_port, free_port(config.host, kPortFirst, kPortLast, next));
+    HF_TRY(config.api_port, free_server_port(config.host, next));
   }
+  const auto last = static_cast<std::uint16_t>(std::max(config.link_port, config.api_port) + 1);
+  HF_TRY(config.hyperpod_port, free_server_port(config.host, last));
   HF_TRY_VOID(make_folder(request.state + "/ca", 0700));
   HF_TRY(const ClusterCa ca, ClusterCa::create(request.state + "/ca", config.uuid, wall_now()));
   HF_TRY_VOID(write_client(request.state, config, ca));

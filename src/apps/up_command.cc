@@ -213,15 +213,16 @@ void add_up(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("up", "Start a cluster on this machine");
   auto request = std::make_shared<UpRequest>();
   auto json = std::make_shared<bool>(false);
-  request->spec = {.name = "default", .nodes = 4, .spares = 1};
+  request->spec = {.name = "default", .groups = one_group(4, 1)};
   add_state_option(command, request->state);
   add_json_option(command, *json);
   command.add_option("--name", request->spec.name, "The cluster's name")->capture_default_str();
-  auto* nodes = command.add_option("--nodes", request->spec.nodes, "Nodes that jobs may use")
-                    ->check(CLI::Range(1, 256))
-                    ->capture_default_str();
+  auto* nodes =
+      command.add_option("--nodes", request->spec.groups[0].count, "Nodes that jobs may use")
+          ->check(CLI::Range(1, 256))
+          ->capture_default_str();
   auto* spares =
-      command.add_option("--spares", request->spec.spares, "Nodes held in the warm pool")
+      command.add_option("--spares", request->spec.groups[0].spares, "Nodes held in the warm pool")
           ->check(CLI::Range(0, 256))
           ->capture_default_str();
   command
@@ -300,7 +301,7 @@ void add_server(CLI::App& app) {
   command.callback([state, keep, end, running_fd, keeper] {
     log_to_stderr();
     finish([&]() -> Result<int> {
-      if (*end) return end_cluster(absolute(*state));
+      if (*end) return end_clusters(absolute(*state));
       return *keep ? keep_serving(absolute(*state), *running_fd) : serve(absolute(*state), *keeper);
     });
   });

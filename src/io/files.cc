@@ -106,4 +106,10 @@ Result<void> remove_tree(const std::string& path) {
   return {};
 }
 
+Result<void> rename_durably(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    return os_error("cannot rename to " + to, from, errno);
+  return sync_folder_of(to);
+}
+
 }  // namespace holdfast

@@ -37,6 +37,7 @@ namespace holdfast {
 [[nodiscard]] Result<void> make_folder(const std::string& path, mode_t mode);
 
 // Symbolic links are removed, not followed. No such path is fine.
+[[nodiscard]] Result<void> rename_durably(const std::string& from, const std::string& to);
 [[nodiscard]] Result<void> remove_tree(const std::string& path);
 
 }  // namespace holdfast

@@ -99,9 +99,10 @@ struct CheckRun {
   std::optional<Instant> began, ended;
   std::vector<CheckMember> members;
   std::vector<CheckStep> steps;
-  std::uint32_t step = 0;      // the one under way
-  Instant step_ends;           // who has not answered by then has failed
-  bool is_confirming = false;  // what was too slow is measured a second time
+  std::uint32_t step = 0;        // the one under way
+  Instant step_ends;             // who has not answered by then has failed
+  std::uint32_t begun_anew = 0;  // steps, because the control plane stood still
+  bool is_confirming = false;    // what was too slow is measured a second time
   std::set<NodeId> waiting_for;
   std::vector<CheckResult> results;
 };

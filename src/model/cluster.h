@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/id.h"
@@ -26,8 +28,6 @@ struct ClusterSpec {
   bool is_continuous =
       false;  // NodeProvisioningMode: what can be had is taken, the rest comes later
   std::string specification;  // the JSON object that asked for it, without its groups; see there
-  std::uint32_t nodes = 1;    // places that jobs may use
-  std::uint32_t spares = 0;   // healthy nodes held in the warm pool
   std::uint32_t machines_max =
       0;  // machines that the provider can give over the cluster's life; 0: no end
   std::uint32_t breaker_percent =
@@ -36,7 +36,20 @@ struct ClusterSpec {
   Duration heartbeat_interval = milliseconds(500);
   Duration silence_max = milliseconds(2500);  // a node is lost then: node loss is noticed in 3 s
   DeepChecks checks;
+
+  // Of all groups together.
+  [[nodiscard]] std::uint32_t nodes() const;
+  [[nodiscard]] std::uint32_t spares() const;
+  // By name; nullptr: there is none.
+  [[nodiscard]] const InstanceGroup* find_group(std::string_view group) const;
 };
+
+// HyperPod's words for how a cluster fares as a whole. What single nodes do is not in it: a cluster
+// in service repairs itself.
+enum class ClusterPhase { kCreating, kInService, kUpdating, kSystemUpdating, kFailed, kDeleting };
+template <>
+inline constexpr auto kWords<ClusterPhase> = std::to_array<std::string_view>(
+    {"Creating", "InService", "Updating", "SystemUpdating", "Failed", "Deleting"});
 
 struct Breaker {
   bool open = false;
@@ -51,9 +64,14 @@ struct Breaker {
 // Everything that the control plane must not forget. A value: copied, compared, written as JSON.
 struct ClusterState {
   ClusterSpec spec;
-  std::uint32_t nodes_made = 0;             // also the last node id given
-  bool down = false;                        // taken down by an operator; nothing is provisioned
-  std::uint32_t provisioning_failures = 0;  // in a row; the pool is not refilled after too many
+  std::uint32_t nodes_made = 0;  // also the last node id given
+  bool down = false;             // taken down by an operator; nothing is provisioned
+  ClusterPhase phase = ClusterPhase::kCreating;
+  std::string failure;            // why it failed, or an update of it did
+  std::uint32_t groups_made = 0;  // also the last number given
+  std::uint32_t places_made = 0;
+  std::vector<GroupRecord> groups;                // by number
+  std::optional<SoftwareUpdate> software_update;  // the one under way, or the last one
   std::uint32_t jobs_made = 0;
   std::uint32_t incidents_made = 0;
   std::map<NodeId, NodeRecord> nodes;

@@ -276,6 +276,14 @@ std::string encode(const ClusterState& state) {
   return Writer::write(state).dump();
 }
 
+std::string encode(const ClusterSpec& spec) {
+  return Writer::write(spec).dump();
+}
+
+Result<ClusterSpec> decode_cluster_spec(std::string_view text) {
+  return decode<ClusterSpec>("spec", text);
+}
+
 Result<Event> decode_event(std::string_view text) {
   return decode<Event>("event", text);
 }
@@ -316,7 +324,10 @@ json to_json_value(const CheckRun& run) {
   return Writer::write(run);
 }
 json to_json_value(const ClusterSpec& spec) {
-  return Writer::write(spec);
+  json view = Writer::write(spec);
+  view["nodes"] = spec.nodes();
+  view["spares"] = spec.spares();
+  return view;
 }
 
 }  // namespace holdfast

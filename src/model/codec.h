@@ -24,6 +24,8 @@ namespace holdfast {
 // One line of JSON, keys sorted: equal values give equal text.
 [[nodiscard]] std::string encode(const Event& event);
 [[nodiscard]] std::string encode(const ClusterState& state);
+[[nodiscard]] std::string encode(const ClusterSpec& spec);
+[[nodiscard]] Result<ClusterSpec> decode_cluster_spec(std::string_view text);
 [[nodiscard]] Result<Event> decode_event(std::string_view text);
 [[nodiscard]] Result<ClusterState> decode_cluster_state(std::string_view text);
 

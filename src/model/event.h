@@ -20,10 +20,20 @@
 
 namespace holdfast {
 
-enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet, kRepair, kCheck };
+enum class TimerKind {
+  kDrain,
+  kStacks,
+  kStart,
+  kBackoff,
+  kQuiet,
+  kRepair,
+  kCheck,
+  kUpdate,
+  kCapacity
+};
 template <>
 inline constexpr auto kWords<TimerKind> = std::to_array<std::string_view>(
-    {"drain", "stacks", "start", "backoff", "quiet", "repair", "check"});
+    {"drain", "stacks", "start", "backoff", "quiet", "repair", "check", "update", "capacity"});
 
 // A timer belongs to one attempt of one job, or to one repair of one node (`attempt` is then the
 // number of that repair), so a late one is recognised as stale; that of deep checks to their run,
@@ -112,6 +122,26 @@ struct NodeReplaceAsked {
   NodeId node;
   std::string by;
 };
+struct NodeRebootAsked {
+  NodeId node;
+  std::string by;
+};
+// What the cluster should be from now on. Groups go by their names; their numbers, and what an
+// operator has no word for (ids, clocks, limits), stay.
+struct ClusterUpdateAsked {
+  ClusterSpec spec;
+  std::string by;
+};
+struct NodesRemoveAsked {  // and their groups shrink by them
+  std::vector<NodeId> nodes;
+  std::string by;
+};
+struct SoftwareUpdateAsked {
+  std::vector<std::string> groups;  // none: all
+  std::uint32_t batch = 1;
+  Duration wait;
+  std::string by;
+};
 struct NodeAddAsked {
   std::string by;
 };  // one machine more than the provider was said to have
@@ -145,7 +175,8 @@ using Event =
                  event::JobSubmitted, event::JobStopAsked, event::NodeReplaceAsked,
                  event::NodeAddAsked, event::BreakerCloseAsked, event::RendezvousMoved,
                  event::DownAsked, event::NodeFaultCleared, event::DevicesReset, event::ChecksAsked,
-                 event::CheckReported>;
+                 event::CheckReported, event::NodeRebootAsked, event::ClusterUpdateAsked,
+                 event::NodesRemoveAsked, event::SoftwareUpdateAsked>;
 
 // What the shell must do, in this order.
 namespace effect {

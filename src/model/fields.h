@@ -66,7 +66,7 @@ HF_FIELDS(DeepChecks, on_start, after_repair, scripts, load, test_budget, budget
 HF_FIELDS(CheckStep, test, round, only)
 HF_FIELDS(CheckMember, node, is_partner, status, reason)
 HF_FIELDS(CheckRun, id, by, kinds, state, asked, began, ended, members, steps, step, step_ends,
-          is_confirming, waiting_for, results)
+          begun_anew, is_confirming, waiting_for, results)
 
 HF_FIELDS(RankProgress, rank, step, steps_this_attempt, loss, tokens, median_step_ns, restored_step,
           committed_step, checkpoint_failures, checkpoint_error)
@@ -97,19 +97,23 @@ HF_FIELDS(StoryLine, at, text)
 HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_attempt,
           step_reached, restored_step, steps_lost, story)
 
-HF_FIELDS(NodeRecord, id, state, place, reason, silent, since, address, rendezvous_port, pid,
-          cpus, memory_bytes, snapshot_address, job, health, software, instance_type, check,
-          check_status)
+HF_FIELDS(NodeRecord, id, state, group, place, reason, silent, since, made, updated, updating,
+          address, rendezvous_port, pid, cpus, memory_bytes, snapshot_address, job, health,
+          software, instance_type, check, check_status)
 HF_FIELDS(LifecycleScripts, source, on_create, on_init_complete)
 HF_FIELDS(InstanceGroup, number, name, count, count_min, spares, instance_types, lifecycle,
           checks_on_start, specification)
+HF_FIELDS(GroupRecord, number, places, provisioning_failures, failure)
+HF_FIELDS(SoftwareUpdate, state, by, groups, batch, wait, began, ended, next_at, pending,
+          under_way, updated, failed)
 HF_FIELDS(ClusterSpec, name, id, created, groups, recovers_nodes, is_continuous, specification,
-          nodes, spares, machines_max, breaker_percent, breaker_window, heartbeat_interval,
+          machines_max, breaker_percent, breaker_window, heartbeat_interval,
           silence_max, checks)
 HF_FIELDS(Breaker::Mark, node, at)
 HF_FIELDS(Breaker, open, since, recent)
-HF_FIELDS(ClusterState, spec, down, nodes_made, provisioning_failures,
-          jobs_made, incidents_made, checks_made, nodes, jobs, incidents, checks, breaker)
+HF_FIELDS(ClusterState, spec, down, phase, failure, groups_made, places_made, groups,
+          software_update, nodes_made, jobs_made, incidents_made, checks_made, nodes, jobs,
+          incidents, checks, breaker)
 
 HF_FIELDS(NvlinkReading, link, active, replays, recoveries, crc_errors)
 HF_FIELDS(DeviceReading, index, pci, name, uuid, vbios, error, ecc_corrected_volatile,
@@ -149,6 +153,10 @@ HF_EVENT("breaker_close_asked", event::BreakerCloseAsked, by)
 HF_EVENT("rendezvous_moved", event::RendezvousMoved, node, port)
 HF_EVENT("checks_asked", event::ChecksAsked, nodes, kinds, drain, by)
 HF_EVENT("check_reported", event::CheckReported, node, report)
+HF_EVENT("cluster_update_asked", event::ClusterUpdateAsked, spec, by)
+HF_EVENT("nodes_remove_asked", event::NodesRemoveAsked, nodes, by)
+HF_EVENT("node_reboot_asked", event::NodeRebootAsked, node, by)
+HF_EVENT("software_update_asked", event::SoftwareUpdateAsked, groups, batch, wait, by)
 HF_EVENT("down_asked", event::DownAsked, by)
 // clang-format on
 

@@ -28,19 +28,23 @@ enum class NodeState {
   kGone
 };
 template <>
-inline constexpr auto kWords<NodeState> = std::to_array<std::string_view>(
-    {"provisioning", "deep_health_check", "healthy", "suspect", "cordoned", "resetting",
-     "rebooting", "replacing", "gone"});
+inline constexpr auto kWords<NodeState> =
+    std::to_array<std::string_view>({"provisioning", "deep_health_check", "healthy", "suspect",
+                                     "cordoned", "resetting", "rebooting", "replacing", "gone"});
 
 // One machine. Its id is this machine for ever; `place` is the position in the cluster that it
 // fills, which the machine that replaces it takes over.
 struct NodeRecord {
   NodeId id;
   NodeState state = NodeState::kProvisioning;
-  std::uint32_t place = 0;  // 1..cluster size; 0: a spare, or no member any more
+  std::uint32_t group = 0;  // see InstanceGroup
+  std::uint32_t place = 0;  // one of its group's; 0: a spare, or no member any more
   std::string reason;       // why it is in this state
   bool silent = false;      // suspect because it was not heard of (else: because of a fault)
   Instant since;            // of the state
+  Instant made;             // when it was first asked for
+  Instant updated;          // its last software update began; zero: none
+  bool updating = false;    // it is away for one
   std::string address;
   std::uint16_t rendezvous_port = 0;
   std::int32_t pid = 0;
@@ -50,8 +54,8 @@ struct NodeRecord {
   JobId job;                     // none: free
   NodeHealth health;
   std::map<std::string, std::string> software;  // see Hello
-  std::string instance_type;     // as its agent was told; may be empty
-  CheckId check;                 // the deep checks under way, or the last ones; none: never
+  std::string instance_type;                    // as its agent was told; may be empty
+  CheckId check;  // the deep checks under way, or the last ones; none: never
   CheckStatus check_status = CheckStatus::kNone;
 
   // Not there yet, or away to be repaired: it will be a member, for a spare's place at first.

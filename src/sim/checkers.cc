@@ -196,7 +196,7 @@ void Checkers::check_left_out(const effect::Audit& audit, Instant now,
   if (operator_acts_ || was_checked) return;
   taken_out_.emplace_back(now, node);
   while (now - taken_out_.front().first > spec.breaker_window) taken_out_.pop_front();
-  const std::size_t members = std::size_t{spec.nodes} + spec.spares;
+  const std::size_t members = std::size_t{spec.nodes()} + spec.spares();
   if (taken_out_.size() > 2 && taken_out_.size() * 100 > members * spec.breaker_percent + 100)
     report_("breaker", std::to_string(taken_out_.size()) + " of " + std::to_string(members) +
                            " nodes were taken out within the breaker's window");
@@ -292,12 +292,14 @@ void Checkers::settled(const Controller& controller, const std::vector<NodeId>& 
     if (node.state == NodeState::kHealthy && node.place == 0 && !node.job) ++spares;
     if (node.place != 0) places.insert(node.place);
   }
-  if (spares > 0 && places.size() < state.spec.nodes)
+  if (spares > 0 && places.size() < state.spec.nodes())
     report_("leak", std::to_string(spares) + " spare(s) idle beside an empty place");
   const bool exhausted =
       (state.spec.machines_max != 0 && state.nodes_made >= state.spec.machines_max) ||
-      state.provisioning_failures >= kProvisioningFailuresMax;
-  if (members < state.spec.nodes + state.spec.spares && !exhausted)
+      std::ranges::any_of(state.groups, [](const GroupRecord& group) {
+        return group.provisioning_failures >= kProvisioningFailuresMax;
+      });
+  if (members < state.spec.nodes() + state.spec.spares() && !exhausted)
     report_("leak", "the pool has " + std::to_string(members) + " machines and is not refilled");
   if (state.breaker.open && scenario_.policy.operator_closes_breaker_after)
     report_("converges", "the breaker is open");

@@ -76,7 +76,7 @@ void World::begin() {
   boot_server();
   const Topology& topology = scenario_.topology;
   const Policy& policy = scenario_.policy;
-  ClusterSpec spec{.name = "simulated", .nodes = topology.nodes, .spares = topology.spares};
+  ClusterSpec spec{.name = "simulated", .groups = one_group(topology.nodes, topology.spares)};
   spec.machines_max = topology.machines_max;
   spec.breaker_percent = policy.breaker_percent;
   spec.breaker_window = policy.breaker_window;

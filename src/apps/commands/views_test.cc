@@ -78,8 +78,7 @@ json event(std::int64_t seq, const char* severity, const char* kind, const char*
 json status_of(NodeState second) {
   ClusterSpec spec;
   spec.name = "demo";
-  spec.nodes = 2;
-  spec.spares = 1;
+  spec.groups = one_group(2, 1);
   return {{"cluster", "demo"},
           {"spec", to_json_value(spec)},
           {"breaker", {{"open", false}}},

@@ -38,6 +38,7 @@ void Controller::step(Instant now, const Event& event, Effects& out) {
   now_ = now;
   out_ = &out;
   std::visit([this](const auto& e) { on(e); }, event);
+  settle_phase();
   out_ = nullptr;
 }
 
@@ -50,11 +51,11 @@ Result<void> Controller::check(const Event& request) const {
       return Error{Errc::kNameExists, "name: job '" + spec.name + "' exists and is " +
                                           std::string(word_of(taken->state)) +
                                           "; choose another name or stop it first"};
-    if (spec.nodes_min > state_.spec.nodes)
+    if (spec.nodes_min > state_.spec.nodes())
       return Error{Errc::kTooFewNodes,
                    "nodes: " + std::to_string(spec.nodes_min) + " asked for, but cluster '" +
-                       state_.spec.name + "' has " + std::to_string(state_.spec.nodes) + " (and " +
-                       std::to_string(state_.spec.spares) +
+                       state_.spec.name + "' has " + std::to_string(state_.spec.nodes()) +
+                       " (and " + std::to_string(state_.spec.spares()) +
                        " spares, which only replace); ask for fewer or set nodes_min"};
   }
   if (const auto* asked = std::get_if<event::JobStopAsked>(&request)) {
@@ -74,6 +75,22 @@ Result<void> Controller::check(const Event& request) const {
       return Error{Errc::kWrongState, "node: " + to_string(asked->node) + " is " +
                                           std::string(word_of(node->state)) + " already"};
   }
+  if (const auto* asked = std::get_if<event::NodeRebootAsked>(&request)) {
+    const NodeRecord* node = this->node(asked->node);
+    if (node == nullptr || node->state == NodeState::kGone)
+      return Error{Errc::kNotFound,
+                   "node: " + to_string(asked->node) + " is no member; see `holdfast node list`"};
+    if (!node->is_live() && node->state != NodeState::kCordoned)
+      return Error{Errc::kWrongState, "node: " + to_string(asked->node) + " is " +
+                                          std::string(word_of(node->state)) + " already"};
+  }
+  if (const auto* asked = std::get_if<event::SoftwareUpdateAsked>(&request))
+    return check_update(*asked);
+  if (std::holds_alternative<event::ClusterUpdateAsked>(request) &&
+      (state_.down || state_.phase == ClusterPhase::kSystemUpdating))
+    return Error{Errc::kWrongState, "cluster: '" + state_.spec.name + "' is " +
+                                        std::string(word_of(state_.phase)) +
+                                        "; wait until it is InService"};
   if (const auto* asked = std::get_if<event::ChecksAsked>(&request)) return check_checks(*asked);
   if (std::holds_alternative<event::BreakerCloseAsked>(request) && !state_.breaker.open)
     return Error{Errc::kWrongState, "breaker: it is closed already"};

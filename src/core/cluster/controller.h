@@ -89,10 +89,15 @@ class Controller {
   void on(const event::NodeJoined& joined);
   void on(const event::NodesLost& lost);
   void on(const event::NodeReplaceAsked& asked);
+  void on(const event::NodeRebootAsked& asked);
   void on(const event::NodeAddAsked& asked);
   void on(const event::BreakerCloseAsked& asked);
   void on(const event::RendezvousMoved& moved);
   void on(const event::DownAsked& asked);
+  // controller_groups.cc, controller_update.cc: what the cluster should be
+  void on(const event::ClusterUpdateAsked& asked);
+  void on(const event::NodesRemoveAsked& asked);
+  void on(const event::SoftwareUpdateAsked& asked);
   // controller_health.cc: a node that is ill
   void on(const event::NodeFault& fault);
   void on(const event::NodeFaultCleared& cleared);
@@ -137,7 +142,30 @@ class Controller {
   [[nodiscard]] FleetValues fleet_values(const CheckRun& run) const;
   [[nodiscard]] Result<void> check_checks(const event::ChecksAsked& asked) const;
 
-  void add_node(std::uint32_t place);
+  [[nodiscard]] GroupRecord* find_group(std::uint32_t number);
+  [[nodiscard]] const InstanceGroup* group_of(const NodeRecord& node) const;
+  [[nodiscard]] const std::vector<CheckKind>& checks_on_start(const NodeRecord& node) const;
+  void make_group(InstanceGroup& group);
+  void add_places(const InstanceGroup& group, std::uint32_t count);
+  void remove_places(std::uint32_t group, std::uint32_t count, const std::string& why);
+  void trim_spares(std::uint32_t group, std::uint32_t wanted, const std::string& why);
+  void give_back(NodeRecord& node, const std::string& why);
+  void provisioning_failed(const NodeRecord& node, const std::string& reason);
+  void provisioning_worked(const NodeRecord& node);
+  void arm_capacity_limit();
+  void arm_capacity_retry(std::uint32_t group);
+  void on_capacity_timer(const TimerId& timer);
+  void resume_groups();
+  void set_phase(ClusterPhase to, const std::string& why);
+  void give_up_phase(const std::string& why);
+  void settle_phase();
+  [[nodiscard]] Result<void> check_update(const event::SoftwareUpdateAsked& asked) const;
+  void update_soon(Instant at);
+  void advance_update();
+  void update_over(NodeRecord& node);
+  void end_update();
+
+  void add_node(std::uint32_t group, std::uint32_t place);
   // The only way to change what the index knows of a node.
   template <class Change>
   void change(NodeRecord& node, Change how) {
@@ -162,6 +190,7 @@ class Controller {
   void let_back(NodeRecord& node, const std::string& how);
   void fill_places();
   void refill_pool();
+  void refill(const InstanceGroup& group);
   [[nodiscard]] bool breaker_lets(const std::vector<NodeId>& bad);
   void reconcile(NodeRecord& node, const std::vector<AttemptReport>& reports);
   void resend_wanted(NodeRecord& node);

@@ -24,6 +24,8 @@ constexpr Duration kGather = seconds(2);
 // takes too long, and tells.
 constexpr Duration kAnswerGrace = seconds(15);
 constexpr Duration kStoodStill = seconds(2);  // a timer comes at most a look later than it should
+// A control plane that stands still more often than that in one run holds its nodes no longer.
+constexpr std::uint32_t kBegunAnewMax = 20;
 // With fewer nodes nobody can tell which end of a slow link is slow.
 constexpr std::size_t kMembersForLinks = 3;
 constexpr std::size_t kResultsPerReport = 64;
@@ -128,7 +130,7 @@ void Controller::hold(NodeRecord& node, CheckRun& run, bool is_partner) {
 void Controller::admit(NodeRecord& node, const std::vector<CheckKind>& kinds, const std::string& by,
                        const std::string& how) {
   if (kinds.empty()) {
-    if (by == "start") state_.provisioning_failures = 0;
+    if (by == "start") provisioning_worked(node);
     node.check_status = CheckStatus::kNone;
     set_node(node, NodeState::kHealthy, how);
     return;
@@ -214,6 +216,7 @@ void Controller::advance(CheckRun& run) {
 // The control plane was away, or its clock was set. No node could tell meanwhile, and what it was
 // told last may be lost: the time since the step began is nobody's.
 void Controller::begin_step_anew(CheckRun& run) {
+  if (run.begun_anew++ >= kBegunAnewMax) return;
   const Duration step = state_.spec.checks.test_budget + kAnswerGrace;
   run.began = *run.began + std::max(Duration{}, now_ - (run.step_ends - step));
   run.step_ends = now_ + step;
@@ -342,7 +345,7 @@ void Controller::checked_node_lost(NodeRecord& node, const std::string& reason) 
   const auto found = state_.checks.find(node.check);
   if (found == state_.checks.end()) return;
   CheckRun& run = found->second;
-  if (run.by == "start") ++state_.provisioning_failures;
+  if (run.by == "start") provisioning_failed(node, reason);
   node.check_status = CheckStatus::kFailed;
   for (CheckMember& member : run.members) {
     if (member.node != node.id) continue;
@@ -409,9 +412,9 @@ void Controller::conclude(CheckRun& run) {
     if (!member.is_partner || bad != judgement.bad.end()) node.check_status = member.status;
     (bad == judgement.bad.end() ? passed : failed).push_back(member.node);
   }
-  if (run.by == "start" && !passed.empty()) state_.provisioning_failures = 0;
   for (const NodeId id : passed) {
     NodeRecord& node = *find_node(id);
+    if (run.by == "start") provisioning_worked(node);
     set_node(node, NodeState::kHealthy, "deep checks " + to_string(run.id) + " passed");
     hold_back(node);
   }
@@ -435,7 +438,7 @@ void Controller::conclude(CheckRun& run) {
 // Like every other finding from here on; what it adds is an incident of its own, because no job had
 // the node.
 void Controller::fail_checks(NodeRecord& node, const CheckFinding& finding, const CheckRun& run) {
-  if (run.by == "start") ++state_.provisioning_failures;
+  if (run.by == "start") provisioning_failed(node, finding.summary);
   const IncidentId id{++state_.incidents_made};
   IncidentRecord& incident = state_.incidents[id];
   incident.id = id;

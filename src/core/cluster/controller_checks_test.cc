@@ -57,7 +57,7 @@ class ChecksTest : public ControllerTest {
 };
 
 TEST_F(ChecksTest, AnIdleNodeIsHeldTestedAndWorksAgain) {
-  make_cluster({.nodes = 2, .spares = 1});
+  make_cluster({.groups = one_group(2, 1)});
   ask({1});
   EXPECT_EQ(node(1).state, NodeState::kDeepHealthCheck);
   EXPECT_EQ(node(1).check_status, CheckStatus::kInProgress);
@@ -74,7 +74,7 @@ TEST_F(ChecksTest, AnIdleNodeIsHeldTestedAndWorksAgain) {
 }
 
 TEST_F(ChecksTest, ANodeThatFailsIsReplacedAndTheIncidentTellsWhy) {
-  make_cluster({.nodes = 3, .spares = 1});
+  make_cluster({.groups = one_group(3, 1)});
   ask({2});
   play(2);
   EXPECT_EQ(node(2).state, NodeState::kReplacing);
@@ -89,7 +89,7 @@ TEST_F(ChecksTest, ANodeThatFailsIsReplacedAndTheIncidentTellsWhy) {
 }
 
 TEST_F(ChecksTest, WhatHasFailedIsAskedNothingMore) {
-  make_cluster({.nodes = 1});
+  make_cluster({.groups = one_group(1)});
   ask({1});
   fire_check();
   report(1, {{.test = "cpu", .verdict = CheckVerdict::kFailed}});
@@ -97,7 +97,7 @@ TEST_F(ChecksTest, WhatHasFailedIsAskedNothingMore) {
 }
 
 TEST_F(ChecksTest, OnStartNobodyWorksBeforeAllOfItHasPassed) {
-  ClusterSpec spec{.nodes = 3, .spares = 1};
+  ClusterSpec spec{.groups = one_group(3, 1)};
   spec.checks.on_start = kBoth;
   make_cluster(spec);
   for (std::uint32_t n = 1; n <= 4; ++n) EXPECT_EQ(node(n).state, NodeState::kDeepHealthCheck);
@@ -113,7 +113,7 @@ TEST_F(ChecksTest, OnStartNobodyWorksBeforeAllOfItHasPassed) {
 }
 
 TEST_F(ChecksTest, MachinesThatComeBadAgainAndAgainAreNotAskedForForEver) {
-  ClusterSpec spec{.nodes = 1};
+  ClusterSpec spec{.groups = one_group(1)};
   spec.checks.on_start = kStress;
   make_cluster(spec);
   for (std::uint32_t n = 1; n <= kProvisioningFailuresMax; ++n) {
@@ -125,7 +125,7 @@ TEST_F(ChecksTest, MachinesThatComeBadAgainAndAgainAreNotAskedForForEver) {
 }
 
 TEST_F(ChecksTest, ANodeWithRanksIsRefusedOrDrained) {
-  make_cluster({.nodes = 4, .spares = 1});
+  make_cluster({.groups = one_group(4, 1)});
   submit(4, 4);
   run_to(100);
   event::ChecksAsked asked{{NodeId{2}}, kStress, false, "operator"};
@@ -150,7 +150,7 @@ TEST_F(ChecksTest, ANodeWithRanksIsRefusedOrDrained) {
 }
 
 TEST_F(ChecksTest, ANodeThatIsLostMeanwhileHoldsNobodyUp) {
-  make_cluster({.nodes = 3});
+  make_cluster({.groups = one_group(3)});
   ask({1, 2, 3}, kBoth);
   fire_check();
   report(1, {{.test = "cpu"}});
@@ -164,7 +164,7 @@ TEST_F(ChecksTest, ANodeThatIsLostMeanwhileHoldsNobodyUp) {
 }
 
 TEST_F(ChecksTest, OneThatDoesNotAnswerFailsWhenItsTimeIsOver) {
-  make_cluster({.nodes = 2});
+  make_cluster({.groups = one_group(2)});
   ask({1, 2});
   fire_check();
   report(1, {{.test = "cpu"}});
@@ -178,7 +178,7 @@ TEST_F(ChecksTest, OneThatDoesNotAnswerFailsWhenItsTimeIsOver) {
 }
 
 TEST_F(ChecksTest, TheBudgetOfAllEndsItAndWhatWasNotDoneHasNotPassed) {
-  ClusterSpec spec{.nodes = 4};
+  ClusterSpec spec{.groups = one_group(4)};
   spec.checks.budget = seconds(30);
   make_cluster(spec);
   ask({1});
@@ -191,7 +191,7 @@ TEST_F(ChecksTest, TheBudgetOfAllEndsItAndWhatWasNotDoneHasNotPassed) {
 }
 
 TEST_F(ChecksTest, ManyThatFailAtOnceOpenTheBreakerAndNoneWorks) {
-  make_cluster({.nodes = 4});
+  make_cluster({.groups = one_group(4)});
   ask({1, 2, 3, 4});
   while (run().state != CheckRunState::kEnded) {
     if (run().waiting_for.empty()) {
@@ -215,7 +215,7 @@ TEST_F(ChecksTest, ManyThatFailAtOnceOpenTheBreakerAndNoneWorks) {
 }
 
 TEST_F(ChecksTest, ASingleNodeMeasuresItsLinksWithIdleOnes) {
-  make_cluster({.nodes = 2, .spares = 3});
+  make_cluster({.groups = one_group(2, 3)});
   ask({1}, {CheckKind::kInstanceConnectivity});
   fire_check();
   ASSERT_EQ(run().members.size(), 3u);
@@ -226,7 +226,7 @@ TEST_F(ChecksTest, ASingleNodeMeasuresItsLinksWithIdleOnes) {
 }
 
 TEST_F(ChecksTest, AloneThereIsNoLinkToMeasure) {
-  make_cluster({.nodes = 1});
+  make_cluster({.groups = one_group(1)});
   ask({1}, {CheckKind::kInstanceConnectivity});
   fire_check();
   EXPECT_EQ(run().state, CheckRunState::kEnded);
@@ -235,7 +235,7 @@ TEST_F(ChecksTest, AloneThereIsNoLinkToMeasure) {
 }
 
 TEST_F(ChecksTest, AfterARestartOrAReconnectTheStepIsToldAgain) {
-  make_cluster({.nodes = 2});
+  make_cluster({.groups = one_group(2)});
   ask({1});
   fire_check();
   join(1);
@@ -252,7 +252,7 @@ TEST_F(ChecksTest, AfterARestartOrAReconnectTheStepIsToldAgain) {
 
 // Found by the simulator: a control plane that was away for long failed all that it had asked.
 TEST_F(ChecksTest, TheTimeInWhichTheControlPlaneWasAwayIsNobodys) {
-  make_cluster({.nodes = 2});
+  make_cluster({.groups = one_group(2)});
   ask({1});
   fire_check();
   now_ = now_ + minutes(60);
@@ -267,7 +267,7 @@ TEST_F(ChecksTest, TheTimeInWhichTheControlPlaneWasAwayIsNobodys) {
 }
 
 TEST_F(ChecksTest, AFaultThatATestProvokesFailsTheNode) {
-  make_cluster({.nodes = 2, .spares = 1});
+  make_cluster({.groups = one_group(2, 1)});
   ask({1});
   fire_check();
   xid(1, 79, Action::kReplaceNode);
@@ -278,7 +278,7 @@ TEST_F(ChecksTest, AFaultThatATestProvokesFailsTheNode) {
 }
 
 TEST_F(ChecksTest, WhatHasFailedWorksOnlyOnceItHasPassedAfterItsCure) {
-  make_cluster({.nodes = 3, .spares = 1});
+  make_cluster({.groups = one_group(3, 1)});
   ask({2});
   fire_check();
   report(2, {{.test = "cpu",
@@ -295,7 +295,7 @@ TEST_F(ChecksTest, WhatHasFailedWorksOnlyOnceItHasPassedAfterItsCure) {
 }
 
 TEST_F(ChecksTest, AfterARepairWhereThatIsConfigured) {
-  ClusterSpec spec{.nodes = 3, .spares = 1};
+  ClusterSpec spec{.groups = one_group(3, 1)};
   spec.checks.after_repair = kStress;
   make_cluster(spec);
   step(event::NodeFault{NodeId{2}, {.kind = "xid", .action = Action::kRebootNode}});
@@ -308,7 +308,7 @@ TEST_F(ChecksTest, AfterARepairWhereThatIsConfigured) {
 
 // What the monitors tell while it is checked keeps work away afterwards.
 TEST_F(ChecksTest, AnObstacleThatCameMeanwhileHoldsItBack) {
-  make_cluster({.nodes = 2, .spares = 1});
+  make_cluster({.groups = one_group(2, 1)});
   ask({1});
   step(event::NodeFault{
       NodeId{1}, {.kind = "disk_full", .action = Action::kRestartOnOtherNodes}, true});
@@ -317,7 +317,7 @@ TEST_F(ChecksTest, AnObstacleThatCameMeanwhileHoldsItBack) {
 }
 
 TEST_F(ChecksTest, WhoWaitsForAPeerThatIsOutHasNotFailed) {
-  make_cluster({.nodes = 4});
+  make_cluster({.groups = one_group(4)});
   ask({1, 2, 3, 4}, {CheckKind::kInstanceConnectivity});
   fire_check();
   const std::vector<NodeId> pair = groups_of(run().steps[0], run().members, {}).front();
@@ -336,7 +336,7 @@ TEST_F(ChecksTest, WhoWaitsForAPeerThatIsOutHasNotFailed) {
 }
 
 TEST_F(ChecksTest, WhatANodeSaysIsBounded) {
-  make_cluster({.nodes = 1});
+  make_cluster({.groups = one_group(1)});
   ask({1});
   fire_check();
   CheckResult huge{.test = std::string(1000, 't'), .peer = NodeId{77}, .value = -5, .unit = "GB/s"};
@@ -350,7 +350,7 @@ TEST_F(ChecksTest, WhatANodeSaysIsBounded) {
 }
 
 TEST_F(ChecksTest, RequestsThatCannotBe) {
-  make_cluster({.nodes = 2});
+  make_cluster({.groups = one_group(2)});
   const auto code = [&](std::vector<NodeId> nodes, std::vector<CheckKind> kinds) {
     const auto allowed = controller_.check(event::ChecksAsked{nodes, kinds, false, "operator"});
     return allowed.ok() ? "ok" : std::string(code_of(allowed.error().code));

@@ -47,7 +47,7 @@ class ControllerTest : public testing::Test {
   void make_cluster(ClusterSpec spec) {
     spec.name = "test";
     step(event::ClusterMade{spec});
-    for (std::uint32_t n = 1; n <= spec.nodes + spec.spares; ++n) join(n);
+    for (std::uint32_t n = 1; n <= spec.nodes() + spec.spares(); ++n) join(n);
   }
   void join(std::uint32_t n, std::vector<AttemptReport> attempts = {}) {
     step(event::NodeJoined{{.node = NodeId{n},
@@ -174,7 +174,7 @@ class ControllerTest : public testing::Test {
 class RunningJobTest : public ControllerTest {
  protected:
   RunningJobTest() {
-    make_cluster({.nodes = 4, .spares = 1});
+    make_cluster({.groups = one_group(4, 1)});
     submit(4, 4);
     run_to(100);
   }

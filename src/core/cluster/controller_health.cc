@@ -100,6 +100,8 @@ void Controller::on(const event::NodeFaultCleared& cleared) {
 
 // Its ranks are dead: the node leaves for its cure, on the rung that was chosen.
 void Controller::retire_node(NodeRecord& node) {
+  // What nobody asked for waits for a person where nodes are not to be recovered.
+  if (!state_.spec.recovers_nodes && node.health.due_for) return;
   if (node.health.due == Action::kResetDevice || node.health.due == Action::kRebootNode) {
     begin_repair(node, node.health.due);
     return;
@@ -182,7 +184,11 @@ void Controller::let_back(NodeRecord& node, const std::string& how) {
   // What has failed its checks works only once it has passed them.
   const auto last = state_.checks.find(node.check);
   const bool has_failed = node.check_status == CheckStatus::kFailed && last != state_.checks.end();
-  admit(node, has_failed ? last->second.kinds : state_.spec.checks.after_repair, "repair", how);
+  admit(node,
+        node.updating ? checks_on_start(node)
+        : has_failed  ? last->second.kinds
+                      : state_.spec.checks.after_repair,
+        "repair", how);
   fill_places();
   start_queued_jobs();
   warm_up(node);

@@ -14,7 +14,7 @@ using testing::SizeIs;
 class HealthTest : public ControllerTest {
  protected:
   HealthTest() {
-    make_cluster({.nodes = 4, .spares = 1});
+    make_cluster({.groups = one_group(4, 1)});
     submit(4, 4);
     run_to(100);
   }

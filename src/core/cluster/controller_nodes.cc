@@ -14,22 +14,30 @@ void Controller::on(const event::ClusterMade& made) {
   });
   if (in_use) return;
   state_.spec = made.spec;
-  index_.set_places(made.spec.nodes);
+  state_.groups.clear();
+  state_.places_made = 0;
+  state_.software_update.reset();
+  index_ = {};
   // What earlier machines of the cluster used up is not held against it.
   if (state_.spec.machines_max != 0) state_.spec.machines_max += state_.nodes_made;
-  state_.provisioning_failures = 0;
   state_.breaker = {};
   state_.down = false;
-  for (std::uint32_t place = 1; place <= made.spec.nodes; ++place) add_node(place);
-  for (std::uint32_t spare = 0; spare < made.spec.spares; ++spare) add_node(0);
+  state_.phase = ClusterPhase::kCreating;
+  state_.failure.clear();
+  for (InstanceGroup& group : state_.spec.groups) {
+    make_group(group);
+    add_places(group, group.count);
+  }
+  refill_pool();
+  arm_capacity_limit();
   audit(Severity::kInfo, "cluster.made",
-        "cluster '" + made.spec.name + "': " + std::to_string(made.spec.nodes) + " nodes, " +
-            std::to_string(made.spec.spares) + " spares");
+        "cluster '" + made.spec.name + "': " + std::to_string(made.spec.nodes()) + " nodes, " +
+            std::to_string(made.spec.spares()) + " spares");
 }
 
-void Controller::add_node(std::uint32_t place) {
+void Controller::add_node(std::uint32_t group, std::uint32_t place) {
   const NodeId id{++state_.nodes_made};
-  NodeRecord node{.id = id, .place = place, .since = now_};
+  NodeRecord node{.id = id, .group = group, .place = place, .since = now_, .made = now_};
   node.reason = place == 0 ? "for the warm pool" : "for place " + std::to_string(place);
   index_.add(node);
   index_node(state_.nodes.emplace(id, std::move(node)).first->second);
@@ -38,6 +46,9 @@ void Controller::add_node(std::uint32_t place) {
 
 void Controller::set_node(NodeRecord& node, NodeState to, std::string reason) {
   change(node, [to](NodeRecord& changed) { changed.state = to; });
+  if (node.updating &&
+      (to == NodeState::kHealthy || to == NodeState::kReplacing || to == NodeState::kGone))
+    update_over(node);
   node.reason = std::move(reason);
   node.since = now_;
 }
@@ -72,6 +83,7 @@ void Controller::on(const event::ServerStarted&) {
     if (job.state == JobState::kQueued && job.not_before)
       arm(TimerKind::kBackoff, job, std::max(Duration{}, *job.not_before - now_));
   }
+  resume_groups();
   for (auto& [id, run] : state_.checks) {
     if (run.state == CheckRunState::kRunning) begin_step_anew(run);
     if (run.state != CheckRunState::kEnded) check_soon(id);
@@ -102,7 +114,7 @@ void Controller::on(const event::NodeJoined& joined) {
   node->software = hello.software;
   node->instance_type = hello.instance_type;
   if (node->state == NodeState::kProvisioning) {
-    admit(*node, state_.spec.checks.on_start, "start", "joined");
+    admit(*node, checks_on_start(*node), "start", "joined");
     audit(Severity::kInfo, "node.joined",
           to_string(node->id) + " joined " +
               (node->place == 0 ? "as a spare" : "for place " + std::to_string(node->place)),
@@ -206,7 +218,7 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   set_place(node, 0);
   set_holder(node, {});
   set_node(node, NodeState::kGone, reason);
-  if (before == NodeState::kProvisioning) ++state_.provisioning_failures;
+  if (before == NodeState::kProvisioning) provisioning_failed(node, reason);
   if (before == NodeState::kDeepHealthCheck) checked_node_lost(node, reason);
   if (before == NodeState::kReplacing) {
     audit(Severity::kInfo, "node.gone", to_string(node.id) + " has been given back", node.id);
@@ -252,39 +264,51 @@ void Controller::cordon_node(NodeRecord& node, const std::string& reason, const 
 }
 
 void Controller::fill_places() {
-  while (!index_.empty_places.empty() && !index_.idle_spares.empty()) {
-    const std::uint32_t place = *index_.empty_places.begin();
-    NodeRecord& spare = *find_node(*index_.idle_spares.begin());
-    set_place(spare, place);
-    audit(Severity::kInfo, "node.took_place",
-          to_string(spare.id) + " takes place " + std::to_string(place), spare.id);
+  for (auto& [number, group] : index_.groups) {
+    while (!group.empty_places.empty() && !group.idle_spares.empty()) {
+      const std::uint32_t place = *group.empty_places.begin();
+      NodeRecord& spare = *find_node(*group.idle_spares.begin());
+      set_place(spare, place);
+      audit(Severity::kInfo, "node.took_place",
+            to_string(spare.id) + " takes place " + std::to_string(place), spare.id);
+    }
   }
 }
 
 void Controller::refill_pool() {
   if (state_.down) return;
-  const std::size_t wanted = std::size_t{state_.spec.nodes} + state_.spec.spares;
-  while (index_.live.size() + index_.provisioning + index_.checking < wanted) {
-    if (state_.provisioning_failures >= kProvisioningFailuresMax) {
-      audit(Severity::kAlert, "pool.not_refilled",
-            std::to_string(state_.provisioning_failures) +
-                " machines in a row failed before they joined; look at their agent.log, then "
-                "`holdfast node add`");
+  for (const InstanceGroup& group : state_.spec.groups) refill(group);
+}
+
+void Controller::refill(const InstanceGroup& group) {
+  GroupRecord& record = *find_group(group.number);
+  const NodeIndex::Group& members = index_.groups[group.number];
+  // A bad node that is not to be replaced by itself keeps what it has.
+  const auto there = [&] {
+    return members.members() + (state_.spec.recovers_nodes ? 0 : members.broken);
+  };
+  const auto stop = [&](const std::string& why) {
+    audit(Severity::kAlert, "pool.not_refilled", why);
+    if (record.failure.empty()) record.failure = why;
+  };
+  while (there() < group.count + group.spares) {
+    if (record.provisioning_failures >= kProvisioningFailuresMax) {
+      stop(std::to_string(record.provisioning_failures) +
+           " machines in a row failed before they joined; look at their agent.log, then "
+           "`holdfast node add`");
+      if (state_.spec.is_continuous) arm_capacity_retry(group.number);
       return;
     }
-    if (state_.spec.machines_max != 0 && state_.nodes_made >= state_.spec.machines_max) {
-      audit(Severity::kAlert, "pool.not_refilled",
-            "the provider has no more machines (" + std::to_string(state_.spec.machines_max) +
-                " used); bring one with `holdfast node add`");
-      return;
-    }
-    add_node(0);
+    if (state_.spec.machines_max != 0 && state_.nodes_made >= state_.spec.machines_max)
+      return stop("the provider has no more machines (" + std::to_string(state_.spec.machines_max) +
+                  " used); bring one with `holdfast node add`");
+    add_node(group.number, 0);
   }
 }
 
 void Controller::on(const event::NodeReplaceAsked& asked) {
   NodeRecord* node = find_node(asked.node);
-  if (node == nullptr || !node->is_live()) return;
+  if (node == nullptr || !(node->is_live() || node->state == NodeState::kCordoned)) return;
   const std::string reason = to_string(asked.node) + ": replacement asked for by " + asked.by;
   node->health.due_for.reset();
   cordon_node(*node, reason, {reason, asked.node, std::nullopt, now_}, Action::kReplaceNode);
@@ -296,8 +320,19 @@ void Controller::on(const event::RendezvousMoved& moved) {
   if (node != nullptr) node->rendezvous_port = moved.port;
 }
 
+void Controller::on(const event::NodeRebootAsked& asked) {
+  NodeRecord* node = find_node(asked.node);
+  if (node == nullptr || !(node->is_live() || node->state == NodeState::kCordoned)) return;
+  const std::string reason = to_string(asked.node) + ": reboot asked for by " + asked.by;
+  node->health.due_for.reset();
+  cordon_node(*node, reason, {reason, asked.node, std::nullopt, now_, CauseClass::kScheduling},
+              Action::kRebootNode);
+  start_queued_jobs();
+}
+
 void Controller::on(const event::DownAsked& asked) {
   state_.down = true;
+  set_phase(ClusterPhase::kDeleting, "asked for by " + asked.by);
   // Nodes first, so that the end of one job starts no other and provisions nothing.
   for (auto& [id, node] : state_.nodes) {
     if (node.state == NodeState::kGone) continue;
@@ -312,11 +347,14 @@ void Controller::on(const event::DownAsked& asked) {
 }
 
 void Controller::on(const event::NodeAddAsked& asked) {
-  state_.provisioning_failures = 0;
+  for (GroupRecord& group : state_.groups) {
+    group.provisioning_failures = 0;
+    group.failure.clear();
+  }
   if (state_.spec.machines_max != 0)
     ++state_.spec.machines_max;
-  else
-    ++state_.spec.spares;
+  else if (!state_.spec.groups.empty())
+    ++state_.spec.groups.front().spares;
   audit(Severity::kInfo, "node.add_asked", "one machine more, asked for by " + asked.by);
   refill_pool();
 }
@@ -334,7 +372,7 @@ bool Controller::breaker_lets(const std::vector<NodeId>& bad) {
                                    [&](const Breaker::Mark& mark) { return mark.node == node; });
     if (!known) breaker.recent.push_back({node, now_});
   }
-  const std::size_t members = state_.spec.nodes + state_.spec.spares;
+  const std::size_t members = std::size_t{state_.spec.nodes()} + state_.spec.spares();
   const bool many = breaker.recent.size() > 1;  // one node of one is no mass failure
   if (!breaker.open && many &&
       breaker.recent.size() * 100 > members * state_.spec.breaker_percent) {

@@ -101,6 +101,8 @@ void Controller::on(const event::TimerFired& fired) {
       advance(run->second);
     return;
   }
+  if (timer.kind == TimerKind::kUpdate) return advance_update();
+  if (timer.kind == TimerKind::kCapacity) return on_capacity_timer(timer);
   JobRecord* job = live_attempt(timer.job, timer.attempt);
   if (job == nullptr) return;
   AttemptRecord& attempt = job->attempt;
@@ -130,13 +132,14 @@ void Controller::on(const event::TimerFired& fired) {
     case TimerKind::kBackoff:
       if (job->state == JobState::kQueued) start_queued_jobs();
       return;
-    case TimerKind::kCheck:  // belongs to no job
-      return;
     case TimerKind::kQuiet:
       if (job->state == JobState::kRunning && job->incident && !makes_steps(*job))
         close_incident(*job, IncidentState::kRecovered);
       return;
-    case TimerKind::kRepair:
+    case TimerKind::kRepair:  // these belong to no job
+    case TimerKind::kCheck:
+    case TimerKind::kUpdate:
+    case TimerKind::kCapacity:
       return;
   }
 }
@@ -196,7 +199,8 @@ void Controller::move_away(JobRecord& job, const Verdict& verdict, std::uint32_t
   constexpr std::uint32_t kNamedMax = 3;
   for (const NodeId id : verdict.nodes) {
     NodeRecord* node = find_node(id);
-    if (named < kNamedMax || node->state != NodeState::kHealthy || index_.idle_spares.empty()) {
+    if (named < kNamedMax || node->state != NodeState::kHealthy ||
+        index_.groups[node->group].idle_spares.empty()) {
       swap_out(id, reason);
       continue;
     }
@@ -254,8 +258,9 @@ void Controller::conclude(JobRecord& job) {
 void Controller::swap_out(NodeId id, const std::string& reason) {
   NodeRecord* node = find_node(id);
   if (node == nullptr || node->state != NodeState::kHealthy || node->place == 0) return;
-  if (index_.idle_spares.empty()) return;
-  NodeRecord& spare = *find_node(*index_.idle_spares.begin());
+  const auto& spares = index_.groups[node->group].idle_spares;
+  if (spares.empty()) return;
+  NodeRecord& spare = *find_node(*spares.begin());
   const std::uint32_t place = node->place;
   set_place(*node, 0);
   set_place(spare, place);

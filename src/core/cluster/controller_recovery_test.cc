@@ -141,7 +141,7 @@ TEST_F(RunningJobTest, RanksThatCannotBeEndedCostTheirNode) {
 }
 
 TEST_F(ControllerTest, ANodeThatDoesNotStartItsRanksIsLost) {
-  make_cluster({.nodes = 4, .spares = 1});
+  make_cluster({.groups = one_group(4, 1)});
   submit(4, 4);
   for (const std::uint32_t n : {1u, 2u, 4u})
     step(event::RanksStarted{NodeId{n}, {kJob, Attempt{1}, {}}});
@@ -310,7 +310,7 @@ TEST_F(RunningJobTest, AFailedCheckpointIsAnAlertAndTrainingGoesOn) {
 }
 
 TEST_F(ControllerTest, AJobThatMakesNoStepsHasRecoveredWhenItKeepsRunning) {
-  make_cluster({.nodes = 1});
+  make_cluster({.groups = one_group(1)});
   submit(1, 1);
   ranks_started();
   exit_rank(0, {.signal = SIGKILL});
@@ -322,7 +322,7 @@ TEST_F(ControllerTest, AJobThatMakesNoStepsHasRecoveredWhenItKeepsRunning) {
 }
 
 TEST_F(ControllerTest, AJobThatIsSaidToMakeStepsHasRecoveredWithItsFirst) {
-  make_cluster({.nodes = 1});
+  make_cluster({.groups = one_group(1)});
   JobSpec spec{.name = "steps", .command = {"python3", "train.py"}};
   spec.hang.first_step_max = seconds(60);
   step(event::JobSubmitted{spec});

@@ -17,7 +17,7 @@ using testing::SizeIs;
 // --- bringing up
 
 TEST_F(ControllerTest, AClusterIsProvisionedAndAJobWaitsForIt) {
-  step(event::ClusterMade{{.nodes = 2, .spares = 1}});
+  step(event::ClusterMade{{.groups = one_group(2, 1)}});
   EXPECT_THAT(asked<effect::Provision>(), ElementsAre(1, 2, 3));
   submit(2, 2);
   EXPECT_EQ(job().state, JobState::kQueued);
@@ -32,7 +32,7 @@ TEST_F(ControllerTest, AClusterIsProvisionedAndAJobWaitsForIt) {
 }
 
 TEST_F(ControllerTest, TheRanksAreToldWhereTheyStandAndWhereTheyMeet) {
-  make_cluster({.nodes = 2});
+  make_cluster({.groups = one_group(2)});
   submit(2, 2);
   std::vector<std::uint32_t> positions;
   for (const Effect& effect : effects_) {
@@ -49,7 +49,7 @@ TEST_F(ControllerTest, TheRanksAreToldWhereTheyStandAndWhereTheyMeet) {
 }
 
 TEST_F(ControllerTest, ANameIsTakenUntilItsJobHasEnded) {
-  make_cluster({.nodes = 1});
+  make_cluster({.groups = one_group(1)});
   submit(1, 1);
   const event::JobSubmitted again{job().spec};
   EXPECT_EQ(controller_.check(again).error().code, Errc::kNameExists);
@@ -64,7 +64,7 @@ TEST_F(ControllerTest, ANameIsTakenUntilItsJobHasEnded) {
 }
 
 TEST_F(ControllerTest, ARequestTokenTwiceIsOneJob) {
-  make_cluster({.nodes = 1});
+  make_cluster({.groups = one_group(1)});
   const event::JobSubmitted request{{.name = "gpt", .command = {"true"}, .request_token = "t1"}};
   step(request);
   EXPECT_TRUE(controller_.check(request).ok());
@@ -74,7 +74,7 @@ TEST_F(ControllerTest, ARequestTokenTwiceIsOneJob) {
 }
 
 TEST_F(ControllerTest, RequestsThatCannotBeMetAreRefusedAndChangeNothing) {
-  make_cluster({.nodes = 2});
+  make_cluster({.groups = one_group(2)});
   const auto code = [&](const Event& request) {
     const std::uint64_t before = controller_.digest();
     const Errc errc = controller_.check(request).error().code;
@@ -146,7 +146,7 @@ TEST_F(RunningJobTest, AFixedSizeJobWaitsForANodeAndSaysSo) {
 }
 
 TEST_F(ControllerTest, AJobWithAMinimumGoesOnSmallerAndGrowsAfterACommit) {
-  make_cluster({.nodes = 4, .spares = 1});
+  make_cluster({.groups = one_group(4, 1)});
   submit(2, 4);
   run_to(100);
   lose({2, 3});
@@ -165,7 +165,7 @@ TEST_F(ControllerTest, AJobWithAMinimumGoesOnSmallerAndGrowsAfterACommit) {
 }
 
 TEST_F(ControllerTest, TheProviderHasAnEndAndTheOperatorCanBringMore) {
-  make_cluster({.nodes = 2, .spares = 1, .machines_max = 3});
+  make_cluster({.groups = one_group(2, 1), .machines_max = 3});
   submit(2, 2);
   run_to(1);
   lose({1});
@@ -184,7 +184,7 @@ TEST_F(ControllerTest, TheProviderHasAnEndAndTheOperatorCanBringMore) {
 }
 
 TEST_F(ControllerTest, MachinesThatNeverJoinAreNotBoughtForEver) {
-  make_cluster({.nodes = 1, .spares = 1});
+  make_cluster({.groups = one_group(1, 1)});
   lose({2});
   for (std::uint32_t n = 3; n <= 5; ++n) lose({n});
   EXPECT_THAT(asked<effect::Provision>(), IsEmpty());
@@ -221,7 +221,7 @@ TEST_F(RunningJobTest, AnAttemptThatMadeNoStepHasNoSnapshots) {
 }
 
 TEST_F(ControllerTest, WithAnotherNumberOfNodesSnapshotsAreOfNoUse) {
-  make_cluster({.nodes = 3, .spares = 0});
+  make_cluster({.groups = one_group(3, 0)});
   submit(2, 3);
   run_to(100);
   lose({2});
@@ -274,7 +274,7 @@ TEST_F(RunningJobTest, DownEndsEverythingAndStartsNothing) {
   EXPECT_THAT(asked<effect::Terminate>(), ElementsAre(1, 2, 3, 4, 5));
   EXPECT_THAT(started(), IsEmpty());
   EXPECT_THAT(asked<effect::Provision>(), IsEmpty());
-  step(event::ClusterMade{{.nodes = 1}});
+  step(event::ClusterMade{{.groups = one_group(1)}});
   EXPECT_THAT(asked<effect::Provision>(), ElementsAre(6));
 }
 
@@ -331,7 +331,7 @@ TEST_F(RunningJobTest, MachinesThatHaveEndedAreReplacedHoweverManyTheyAre) {
 }
 
 TEST_F(ControllerTest, TheOnlyNodeOfAClusterIsNoMassFailure) {
-  make_cluster({.nodes = 1});
+  make_cluster({.groups = one_group(1)});
   submit(1, 1);
   lose({1});
   EXPECT_FALSE(controller_.state().breaker.open);

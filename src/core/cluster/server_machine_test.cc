@@ -23,7 +23,7 @@ class ServerMachineTest : public testing::Test {
     return entries;
   }
   void make(std::uint32_t nodes) {
-    server_.submit(event::ClusterMade{{.name = "test", .nodes = nodes}});
+    server_.submit(event::ClusterMade{{.name = "test", .groups = one_group(nodes)}});
     turn(1000);
     for (std::uint32_t n = 1; n <= nodes; ++n)
       server_.take(at(1000), NodeId{n}, agent_message::Hello{.node = NodeId{n}});
@@ -42,7 +42,7 @@ class ServerMachineTest : public testing::Test {
 };
 
 TEST_F(ServerMachineTest, EffectsWaitUntilTheirInputIsDurable) {
-  server_.submit(event::ClusterMade{{.name = "test", .nodes = 2}});
+  server_.submit(event::ClusterMade{{.name = "test", .groups = one_group(2)}});
   const auto entries = server_.turn(at(1000));
   ASSERT_THAT(entries, SizeIs(1));
   EXPECT_THAT(entries[0].audits, SizeIs(1));

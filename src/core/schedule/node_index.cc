@@ -1,20 +1,45 @@
 #include "core/schedule/node_index.h"
 
+#include <algorithm>
+
 namespace holdfast {
 
 NodeIndex::NodeIndex(const ClusterState& state) {
-  set_places(state.spec.nodes);
+  for (const GroupRecord& group : state.groups) {
+    groups[group.number];
+    for (const std::uint32_t place : group.places) add_place(place, group.number);
+  }
   for (const auto& [id, node] : state.nodes) add(node);
 }
 
-void NodeIndex::set_places(std::uint32_t count) {
-  places = count;
-  empty_places.clear();
-  for (std::uint32_t place = 1; place <= places; ++place)
-    empty_places.insert(empty_places.end(), place);
+void NodeIndex::add_place(std::uint32_t place, std::uint32_t group) {
+  groups[group].empty_places.insert(place);
+}
+
+void NodeIndex::remove_place(std::uint32_t place, std::uint32_t group) {
+  groups[group].empty_places.erase(place);
+}
+
+bool operator==(const NodeIndex& a, const NodeIndex& b) {
+  const auto known = [](const NodeIndex& index) {
+    auto groups = index.groups;
+    std::erase_if(groups, [](const auto& entry) { return entry.second == NodeIndex::Group{}; });
+    return groups;
+  };
+  return known(a) == known(b) && a.free == b.free && a.idle_spares == b.idle_spares &&
+         a.live == b.live && a.provisioning == b.provisioning && a.checking == b.checking &&
+         a.coming == b.coming && a.suspect == b.suspect && a.busy == b.busy;
+}
+
+std::uint32_t NodeIndex::coming_to_places() const {
+  std::uint32_t sum = coming;
+  for (const auto& [number, group] : groups)
+    sum += std::min(group.coming_spares, static_cast<std::uint32_t>(group.empty_places.size()));
+  return sum;
 }
 
 void NodeIndex::count(const NodeRecord& node, bool is_there) {
+  if (node.state == NodeState::kGone) return;
   const std::uint32_t one = is_there ? 1u : ~0u;  // counts wrap around: down by one
   const auto put = [is_there](auto& set, const auto& key) {
     if (is_there)
@@ -22,24 +47,31 @@ void NodeIndex::count(const NodeRecord& node, bool is_there) {
     else
       set.erase(key);
   };
-  const bool is_provisioning = node.is_coming();
-  const bool is_healthy = node.state == NodeState::kHealthy;
-  if (node.is_live()) put(live, node.id);
+  Group& group = groups[node.group];
+  const bool is_away = node.is_coming();
   const bool is_checking = node.state == NodeState::kDeepHealthCheck;
-  if (is_provisioning) provisioning += one;
+  const bool is_healthy = node.state == NodeState::kHealthy;
+  if (node.is_live()) {
+    put(live, node.id);
+    group.live += one;
+  }
+  if (is_away) provisioning += one;
   if (is_checking) checking += one;
+  if (is_away || is_checking) group.coming += one;
+  if (node.state == NodeState::kCordoned) group.broken += one;
   if (node.place == 0) {
-    if (is_healthy && !node.job) put(idle_spares, node.id);
+    if (is_away || is_checking) group.coming_spares += one;
+    if (!is_healthy || node.job) return;
+    put(idle_spares, node.id);
+    put(group.idle_spares, node.id);
     return;
   }
-  filled += one;
-  if (node.place <= places) {
-    if (is_there)
-      empty_places.erase(node.place);
-    else
-      empty_places.insert(node.place);
-  }
-  if (is_provisioning || is_checking) coming += one;
+  if (is_there)
+    group.empty_places.erase(node.place);
+  else
+    group.empty_places.insert(node.place);
+  if (node.is_live()) group.live_placed += one;
+  if (is_away || is_checking) coming += one;
   if (node.state == NodeState::kSuspect) suspect += one;
   if (!is_healthy) return;
   if (node.job) {

@@ -12,26 +12,42 @@ namespace holdfast {
 // scan. Derived from ClusterState and never written down: whoever changes a NodeRecord removes it
 // from here before and adds it after. O(log nodes) each.
 struct NodeIndex {
+  // The members of one instance group.
+  struct Group {
+    std::set<NodeId> idle_spares;          // healthy, without place and job
+    std::set<std::uint32_t> empty_places;  // filled by nobody
+    std::uint32_t live = 0;                // healthy or suspect
+    std::uint32_t live_placed = 0;         // likewise, and they fill a place
+    std::uint32_t coming = 0;              // being provisioned or repaired, or held for deep checks
+    std::uint32_t coming_spares = 0;       // likewise, without a place
+    std::uint32_t broken = 0;              // cordoned for as long as nobody asks for more
+
+    [[nodiscard]] std::uint32_t members() const { return live + coming; }
+    friend bool operator==(const Group&, const Group&) = default;
+  };
+
   NodeIndex() = default;
   explicit NodeIndex(const ClusterState& state);
 
   void add(const NodeRecord& node) { count(node, true); }
   void remove(const NodeRecord& node) { count(node, false); }
-  // Of a cluster with this many places now.
-  void set_places(std::uint32_t places);
+  void add_place(std::uint32_t place, std::uint32_t group);
+  // REQUIRES: nobody fills it.
+  void remove_place(std::uint32_t place, std::uint32_t group);
 
-  std::map<std::uint32_t, NodeId> free;  // by place: healthy and without a job
-  std::set<NodeId> idle_spares;          // healthy, without place and job
-  std::set<NodeId> live;                 // healthy or suspect
-  std::set<std::uint32_t> empty_places;  // filled by nobody
-  std::uint32_t places = 0;
-  std::uint32_t provisioning = 0;  // or away to be repaired
-  std::uint32_t checking = 0;      // held for deep checks
+  std::map<std::uint32_t, Group> groups;  // by number
+  std::map<std::uint32_t, NodeId> free;   // by place: healthy and without a job
+  std::set<NodeId> idle_spares;           // of all groups
+  std::set<NodeId> live;                  // healthy or suspect
+  std::uint32_t provisioning = 0;         // or away to be repaired
+  std::uint32_t checking = 0;             // held for deep checks
   // Of those that fill a place.
-  std::uint32_t filled = 0, coming = 0, suspect = 0, busy = 0;
+  std::uint32_t coming = 0, suspect = 0, busy = 0;
 
-  [[nodiscard]] std::uint32_t coming_spares() const { return provisioning + checking - coming; }
-  friend bool operator==(const NodeIndex&, const NodeIndex&) = default;
+  // Nodes that will fill a place: those that have one, and one spare for each empty one.
+  [[nodiscard]] std::uint32_t coming_to_places() const;
+  // A group without members is as good as none.
+  friend bool operator==(const NodeIndex& a, const NodeIndex& b);
 
  private:
   void count(const NodeRecord& node, bool is_there);

@@ -5,8 +5,7 @@
 namespace holdfast {
 
 Allocation allocate(const NodeIndex& nodes, const JobRecord& job) {
-  const std::uint32_t coming =  // each spare takes an empty place
-      nodes.coming + std::min(nodes.coming_spares(), nodes.places - nodes.filled);
+  const std::uint32_t coming = nodes.coming_to_places();
   const bool first_start = !job.attempt.number;
   const std::uint32_t enough = first_start && coming > 0 ? job.spec.nodes_max : job.spec.nodes_min;
   if (nodes.free.size() < enough) {

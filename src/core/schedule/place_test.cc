@@ -15,12 +15,13 @@ using testing::Not;
 class Place : public testing::Test {
  protected:
   Place() {
-    state_.spec.nodes = 4;
+    state_.groups = {{.number = 1, .places = {1, 2, 3, 4}}};
     for (std::uint32_t n = 1; n <= 4; ++n) add(n, n, NodeState::kHealthy);
     job_.spec.nodes_min = job_.spec.nodes_max = 4;
   }
   NodeRecord& add(std::uint32_t id, std::uint32_t place, NodeState state) {
-    return state_.nodes[NodeId{id}] = {.id = NodeId{id}, .state = state, .place = place};
+    return state_.nodes[NodeId{id}] = {
+               .id = NodeId{id}, .state = state, .group = 1, .place = place};
   }
   NodeRecord& node(std::uint32_t id) { return state_.nodes.at(NodeId{id}); }
   void lose(std::uint32_t id) {

@@ -1,0 +1,319 @@
+#include "apps/cluster_server.h"
+
+#include <unistd.h>
+
+#include <memory>
+
+#include <spdlog/spdlog.h>
+#include <asio/steady_timer.hpp>
+#include <nlohmann/json.hpp>
+
+#include "apps/incident_folder.h"
+#include "apps/rest_views.h"
+#include "apps/version.h"
+#include "io/clock.h"
+#include "io/files.h"
+#include "io/join_token.h"
+#include "io/process.h"
+
+namespace holdfast {
+namespace {
+
+constexpr Duration kTokenLifetime = minutes(10);
+constexpr Duration kCertificateLifetime = seconds(90ll * 24 * 3600);
+// A new local agent competes with a recovery for this machine's cores, which a real new machine
+// would not: while jobs run it comes a moment later.
+constexpr Duration kRefillDelay = seconds(3);
+constexpr Duration kDownTimeout = seconds(10);
+
+}  // namespace
+
+Result<void> ClusterServer::open() {
+  HF_TRY(lock_, StateLock::take(state_));
+  HF_TRY(ca_, ClusterCa::load(state_ + "/ca"));
+  HF_TRY(journal_, Journal::open(state_, config_.uuid, std::string(kVersion)));
+  HF_TRY(loop_, ControlLoop::recover(*journal_, *this));
+  logs_ = std::make_unique<RankLogs>(state_ + "/jobs");
+  driver_ = std::make_unique<LocalDriver>(
+      loop_->context(),
+      LocalDriver::Options{
+          .cluster = config_.uuid,
+          .nodes_folder = state_ + "/nodes",
+          .agent_command = {"/proc/self/exe", "agent", "--server",
+                            config_.host + ":" + std::to_string(config_.link_port), "--ca",
+                            state_ + "/ca/ca.crt", "--cluster", config_.uuid, "--devices",
+                            config_.devices, "--host-root", config_.host_root, "--folder"},
+          .environment = agent_environment()},
+      [this](NodeId node) { return make_token(node); },
+      [this](NodeId node, const std::string& reason) {
+        loop_->submit(event::NodesLost{{node}, reason, true});
+      });
+  return {};
+}
+
+Result<void> ClusterServer::start() {
+  HF_TRY(const Credentials credentials,
+         ca_->issue("server", Role::kServer, {config_.host}, kCertificateLifetime, wall_now()));
+  HF_TRY_VOID(write_file_atomic(state_ + "/ca/server.crt", credentials.certificate_pem, 0600));
+  HF_TRY_VOID(write_file_atomic(state_ + "/ca/server.key", credentials.key_pem, 0600));
+  HF_TRY(link_, LinkServer::start({.host = config_.host,
+                                   .port = config_.link_port,
+                                   .ca_pem = ca_->certificate_pem(),
+                                   .credentials = credentials},
+                                  *this));
+  const ClusterState& known = loop_->controller().state();
+  for (const auto& [id, node] : known.nodes) {
+    const bool is_down = node.state == NodeState::kGone || node.state == NodeState::kProvisioning ||
+                         node.state == NodeState::kRebooting;
+    if (!is_down && config_.local_machines) driver_->adopt(id);
+  }
+  if (known.spec.groups.empty() || known.down) loop_->submit(event::ClusterMade{config_.spec});
+  return {};
+}
+
+void ClusterServer::run() {
+  thread_ = std::thread([this] { loop_->run(); });
+}
+
+// What a login shell of the user would have, the way to an object store, and this machine's cores
+// shared among the nodes.
+std::map<std::string, std::string> ClusterServer::agent_environment() const {
+  std::map<std::string, std::string> environment;
+  for (const auto& [name, value] : own_environment())
+    if (name.starts_with("AWS_")) environment[name] = value;
+  for (const char* name : {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ"})
+    if (const char* value = ::getenv(name)) environment[name] = value;
+  const long cores = ::sysconf(_SC_NPROCESSORS_ONLN);
+  const long each = std::max<long>(1, cores / std::max<std::uint32_t>(1, config_.spec.nodes()));
+  environment["OMP_NUM_THREADS"] = std::to_string(each);
+  environment["HOLDFAST_NODES_HERE"] = std::to_string(config_.spec.nodes() + config_.spec.spares());
+  return environment;
+}
+
+void ClusterServer::stop() {
+  if (loop_ == nullptr) return;
+  loop_->release_waiters();
+  link_.reset();
+  loop_->stop();
+  if (thread_.joinable()) {
+    thread_.join();
+    loop_->write_snapshot();
+  }
+}
+
+std::string ClusterServer::make_token(NodeId node) const {
+  return make_join_token(*ca_, node, WallTime{wall_now().ns + kTokenLifetime.ns});
+}
+
+void ClusterServer::send(NodeId node, const ServerMessage& message) {
+  if (link_ == nullptr) return;
+  link_->send(node, message);
+  if (!std::holds_alternative<server_message::Fenced>(message)) return;
+  if (const auto stream = streams_.find(node); stream != streams_.end())
+    link_->close(node, stream->second);
+}
+
+void ClusterServer::terminate(NodeId node) {
+  if (config_.local_machines) return driver_->terminate(node);
+  if (const auto stream = streams_.find(node); stream != streams_.end())
+    link_->close(node, stream->second);
+  loop_->submit(event::NodesLost{{node}, "given back", true});
+}
+
+// A machine that is somebody else's cannot be restarted from here: it is given back.
+void ClusterServer::reboot(NodeId node) {
+  if (config_.local_machines) return driver_->reboot(node);
+  terminate(node);
+}
+
+void ClusterServer::keep(const effect::KeepEvidence& evidence) {
+  const std::string attempt = to_string(evidence.attempt.number);
+  const WallTime started{wall_now().ns - (loop_->now() - evidence.attempt.started).ns};
+  asio::post(behind_,
+             [evidence, started,
+              folder = state_ + "/incidents/" + to_string(evidence.incident) + "/" + attempt,
+              logs = state_ + "/jobs/" + to_string(evidence.job) + "/" + attempt] {
+               const Result<void> written = write_incident_folder(folder, evidence, started, logs);
+               if (!written.ok())
+                 spdlog::warn("evidence of an incident is lost: {}", written.error().text());
+             });
+}
+
+void ClusterServer::provision(NodeId node) {
+  if (!config_.local_machines) {
+    const std::string folder = state_ + "/nodes/" + to_string(node);
+    Result<void> written = make_folder(folder, 0700);
+    if (written.ok()) written = write_file_atomic(folder + "/join.token", make_token(node), 0600);
+    if (!written.ok()) spdlog::error("{}", written.error().text());
+    return;
+  }
+  const auto& jobs = loop_->controller().state().jobs;
+  const bool busy = std::any_of(jobs.begin(), jobs.end(),
+                                [](const auto& entry) { return !entry.second.has_ended(); });
+  if (!busy) return driver_->provision(node);
+  auto timer = std::make_shared<asio::steady_timer>(loop_->context());
+  timer->expires_after(std::chrono::nanoseconds(kRefillDelay.ns));
+  timer->async_wait([this, node, timer](const asio::error_code& error) {
+    if (!error) driver_->provision(node);
+  });
+}
+
+Result<LinkServer::Joined> ClusterServer::on_join(std::string_view token,
+                                                  std::string_view csr_pem) {
+  const WallTime now = wall_now();
+  HF_TRY(const NodeId node, verify_join_token(*ca_, token, now));
+  const bool expected = loop_->call([&] {
+    const auto& nodes = loop_->controller().state().nodes;
+    const auto found = nodes.find(node);
+    return found != nodes.end() && (found->second.state == NodeState::kProvisioning ||
+                                    found->second.state == NodeState::kRebooting);
+  });
+  if (!expected)
+    return Error{Errc::kUnauthenticated, "token: " + to_string(node) +
+                                             " has joined before, or is no member any more; a new "
+                                             "machine gets a token of its own"};
+  HF_TRY(std::string certificate, ca_->sign(csr_pem, node, kCertificateLifetime, now));
+  return LinkServer::Joined{node, std::move(certificate)};
+}
+
+void ClusterServer::on_message(NodeId node, std::uint64_t stream, AgentMessage message) {
+  loop_->post([this, node, stream, message = std::move(message)]() mutable {
+    take(node, stream, std::move(message));
+  });
+}
+
+void ClusterServer::on_disconnected(NodeId node, std::uint64_t stream) {
+  loop_->post([this, node, stream] {
+    const auto found = streams_.find(node);
+    if (found != streams_.end() && found->second == stream) streams_.erase(found);
+  });
+}
+
+void ClusterServer::take(NodeId node, std::uint64_t stream, AgentMessage message) {
+  std::uint64_t& newest = streams_[node];
+  if (stream < newest) return;
+  newest = stream;
+  if (const auto* chunk = std::get_if<agent_message::LogChunk>(&message)) {
+    if (const auto kept = logs_->write(*chunk); kept.ok())
+      link_->send(node, server_message::LogAck{chunk->job, chunk->attempt, chunk->rank,
+                                               chunk->offset + chunk->bytes.size()});
+    else
+      spdlog::warn("{}", kept.error().text());
+  }
+  loop_->take(node, std::move(message));
+}
+
+HttpResponse ClusterServer::answer(const HttpRequest& request) {
+  const Result<Ask> ask = parse_request(request);
+  if (!ask.ok()) return render_error(ask.error());
+  if (const auto* events = std::get_if<ask::Events>(&*ask)) {
+    if (events->after) loop_->wait_for_note(*events->after, events->wait);
+    return view_events(*journal_, *events);
+  }
+  return loop_->call([&] { return answer_on_loop(*ask); });
+}
+
+// The ones that change something; everything else is a view.
+HttpResponse ClusterServer::answer_on_loop(const Ask& ask) {
+  const Controller& core = loop_->controller();
+  const auto job_of = [&](const JobRef& ref) {
+    return core.find_job(ref.name.empty() ? to_string(ref.id) : ref.name);
+  };
+  if (const auto* submitted = std::get_if<ask::Submit>(&ask)) return submit(submitted->spec);
+  if (const auto* stop = std::get_if<ask::StopJob>(&ask)) {
+    const JobRecord* job = job_of(stop->job);
+    if (job == nullptr) return render_error(no_such_job(stop->job));
+    return respond(event::JobStopAsked{job->id, "operator"});
+  }
+  if (const auto* replace = std::get_if<ask::ReplaceNode>(&ask))
+    return respond(event::NodeReplaceAsked{replace->node, "operator"});
+  if (const auto* start = std::get_if<ask::StartChecks>(&ask)) return start_checks(start->request);
+  if (std::holds_alternative<ask::AddNode>(ask)) return respond(event::NodeAddAsked{"operator"});
+  if (std::holds_alternative<ask::CloseBreaker>(ask))
+    return respond(event::BreakerCloseAsked{"operator"});
+  if (const auto* thaw = std::get_if<ask::ThawNode>(&ask)) {
+    const auto thawed = driver_->thaw(thaw->node);
+    return thawed.ok() ? HttpResponse{202, "{}"} : render_error(thawed.error());
+  }
+  if (const auto* node = std::get_if<ask::InjectNode>(&ask)) {
+    if (node->what == Injection::kGpu && !config_.devices.starts_with("recorded:"))
+      return render_error({Errc::kWrongState,
+                           "gpu: the nodes of this cluster have no recorded machine to change; "
+                           "start one with `holdfast up --devices recorded:FILE`"});
+    return inject(node->node, {.what = node->what, .line = node->line});
+  }
+  if (const auto* rank = std::get_if<ask::InjectJob>(&ask)) {
+    const JobRecord* job = job_of(rank->job);
+    if (job == nullptr) return render_error(no_such_job(rank->job));
+    const std::size_t index = rank->rank / std::max(1u, job->attempt.ranks_per_node);
+    if (!job->is_live() || index >= job->attempt.nodes.size())
+      return render_error({Errc::kWrongState, "rank: job '" + job->spec.name + "' is " +
+                                                  std::string(word_of(job->state)) +
+                                                  " and has no live rank " +
+                                                  std::to_string(rank->rank)});
+    return inject(job->attempt.nodes[index],
+                  {.what = rank->what, .job = job->id, .rank = rank->rank, .signal = rank->signal});
+  }
+  return render_view(ask, *loop_, *logs_);
+}
+
+HttpResponse ClusterServer::inject(NodeId node, const server_message::Inject& what) {
+  if (!streams_.contains(node) || !link_->send(node, what))
+    return render_error({Errc::kWrongState, "node: " + to_string(node) + " is not connected"});
+  return {202, "{}"};
+}
+
+Result<void> ClusterServer::accept(Event request) {
+  HF_TRY_VOID(loop_->controller().check(request));
+  loop_->submit(std::move(request));
+  loop_->take_turn();
+  return {};
+}
+
+HttpResponse ClusterServer::respond(Event request) {
+  const Result<void> accepted = accept(std::move(request));
+  return accepted.ok() ? HttpResponse{202, "{}"} : render_error(accepted.error());
+}
+
+HttpResponse ClusterServer::start_checks(const CheckRequest& request) {
+  const HttpResponse response =
+      respond(event::ChecksAsked{request.nodes, request.kinds, request.drain, "operator"});
+  if (response.status >= 400) return response;
+  const NodeRecord* node = loop_->controller().node(request.nodes.front());
+  return {202, nlohmann::json{{"check", to_string(node->check)}}.dump()};
+}
+
+HttpResponse ClusterServer::submit(const JobSpec& spec) {
+  const event::JobSubmitted request{spec};
+  const Result<void> allowed = loop_->controller().check(request);
+  if (!allowed.ok()) return render_error(allowed.error());
+  loop_->submit(request);
+  loop_->take_turn();
+  const JobRecord* job = loop_->controller().find_job_by_token(spec.request_token);
+  if (job == nullptr) job = loop_->controller().find_job(spec.name);
+  HttpResponse response = render_view(ask::DescribeJob{{job->id, {}}}, *loop_, *logs_);
+  return {201, nlohmann::json{{"job", nlohmann::json::parse(response.body)}}.dump()};
+}
+
+void ClusterServer::take_down(const std::string& by, std::function<void()> on_down) {
+  loop_->post([this, by, on_down = std::move(on_down)]() mutable {
+    loop_->submit(event::DownAsked{by});
+    loop_->take_turn();
+    await_end(monotonic_ns() + kDownTimeout.ns, std::move(on_down));
+  });
+}
+
+// Down is when nothing of the cluster runs any more, frozen nodes included.
+void ClusterServer::await_end(std::int64_t deadline, std::function<void()> on_down) {
+  auto timer = std::make_shared<asio::steady_timer>(loop_->context());
+  timer->expires_after(std::chrono::milliseconds(100));
+  timer->async_wait([this, timer, deadline, on_down](const asio::error_code& error) mutable {
+    if (error) return;
+    const bool ended = !config_.local_machines || driver_->kill_everything();
+    if (!ended && monotonic_ns() < deadline) return await_end(deadline, std::move(on_down));
+    if (!ended) spdlog::error("processes of the cluster cannot be killed; they hang in the kernel");
+    on_down();
+  });
+}
+
+}  // namespace holdfast
