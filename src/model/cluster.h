@@ -71,6 +71,7 @@ struct ClusterState {
   std::uint32_t groups_made = 0;  // also the last number given
   std::uint32_t places_made = 0;
   std::vector<GroupRecord> groups;                // by number
+  std::map<std::string, Addition> additions;      // by token
   std::optional<SoftwareUpdate> software_update;  // the one under way, or the last one
   std::uint32_t jobs_made = 0;
   std::uint32_t incidents_made = 0;

@@ -131,6 +131,8 @@ struct NodeRebootAsked {
 struct ClusterUpdateAsked {
   ClusterSpec spec;
   std::string by;
+  std::string token;    // see Addition; empty: none
+  std::string request;  // likewise
 };
 struct NodesRemoveAsked {  // and their groups shrink by them
   std::vector<NodeId> nodes;

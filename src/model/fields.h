@@ -104,6 +104,7 @@ HF_FIELDS(LifecycleScripts, source, on_create, on_init_complete)
 HF_FIELDS(InstanceGroup, number, name, count, count_min, spares, instance_types, lifecycle,
           checks_on_start, specification)
 HF_FIELDS(GroupRecord, number, places, provisioning_failures, failure)
+HF_FIELDS(Addition, request, at, places)
 HF_FIELDS(SoftwareUpdate, state, by, groups, batch, wait, began, ended, next_at, pending,
           under_way, updated, failed)
 HF_FIELDS(ClusterSpec, name, id, created, groups, recovers_nodes, is_continuous, specification,
@@ -112,7 +113,7 @@ HF_FIELDS(ClusterSpec, name, id, created, groups, recovers_nodes, is_continuous,
 HF_FIELDS(Breaker::Mark, node, at)
 HF_FIELDS(Breaker, open, since, recent)
 HF_FIELDS(ClusterState, spec, down, phase, failure, groups_made, places_made, groups,
-          software_update, nodes_made, jobs_made, incidents_made, checks_made, nodes, jobs,
+          additions, software_update, nodes_made, jobs_made, incidents_made, checks_made, nodes, jobs,
           incidents, checks, breaker)
 
 HF_FIELDS(NvlinkReading, link, active, replays, recoveries, crc_errors)
@@ -153,7 +154,7 @@ HF_EVENT("breaker_close_asked", event::BreakerCloseAsked, by)
 HF_EVENT("rendezvous_moved", event::RendezvousMoved, node, port)
 HF_EVENT("checks_asked", event::ChecksAsked, nodes, kinds, drain, by)
 HF_EVENT("check_reported", event::CheckReported, node, report)
-HF_EVENT("cluster_update_asked", event::ClusterUpdateAsked, spec, by)
+HF_EVENT("cluster_update_asked", event::ClusterUpdateAsked, spec, by, token, request)
 HF_EVENT("nodes_remove_asked", event::NodesRemoveAsked, nodes, by)
 HF_EVENT("node_reboot_asked", event::NodeRebootAsked, node, by)
 HF_EVENT("software_update_asked", event::SoftwareUpdateAsked, groups, batch, wait, by)

@@ -39,6 +39,7 @@ struct Topology {
   std::uint32_t nodes_per_rack = 8;    // share a power feed
   std::uint32_t racks_per_switch = 4;  // share a spine switch
   std::uint32_t machines_max = 0;      // that the provider can give over the run; 0: no end
+  std::uint32_t groups = 1;            // instance groups that share nodes and spares evenly
 
   friend bool operator==(const Topology&, const Topology&) = default;
 };
@@ -196,6 +197,9 @@ struct Policy {
   bool deep_checks = false;                               // of each machine that comes
   std::optional<Duration> operator_closes_breaker_after;  // nullopt: nobody looks
   std::optional<Duration> operator_adds_node_after;       // when a job waits for nodes
+  // Groups made smaller and larger, nodes removed and rebooted, software updated; until all is calm
+  // (run.h), when the cluster is made what it was.
+  std::optional<Duration> operator_changes_cluster_every;
 
   friend bool operator==(const Policy&, const Policy&) = default;
 };

@@ -87,6 +87,7 @@ Result<void> check_topology(const Topology& t) {
   HF_TRY_VOID(in_range("topology.accelerators_per_node", t.accelerators_per_node, 1, 1024));
   HF_TRY_VOID(in_range("topology.nodes_per_rack", t.nodes_per_rack, 1, 100'000));
   HF_TRY_VOID(in_range("topology.racks_per_switch", t.racks_per_switch, 1, 100'000));
+  HF_TRY_VOID(in_range("topology.groups", t.groups, 1, t.nodes));
   if (t.machines_max != 0 && t.machines_max < t.nodes + t.spares)
     return invalid("topology.machines_max", std::to_string(t.machines_max) +
                                                 " is less than nodes and spares together, " +

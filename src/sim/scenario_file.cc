@@ -69,6 +69,7 @@ class ScenarioReader : private FieldReader {
     read_fields(value, path,
                 {{"nodes", count_into(t.nodes)},
                  {"spares", count_into(t.spares)},
+                 {"groups", count_into(t.groups)},
                  {"accelerators_per_node", count_into(t.accelerators_per_node)},
                  {"nodes_per_rack", count_into(t.nodes_per_rack)},
                  {"racks_per_switch", count_into(t.racks_per_switch)},
@@ -213,7 +214,9 @@ class ScenarioReader : private FieldReader {
          {"operator_closes_breaker_after",
           optional_into(policy.operator_closes_breaker_after, &ScenarioReader::duration_into)},
          {"operator_adds_node_after",
-          optional_into(policy.operator_adds_node_after, &ScenarioReader::duration_into)}});
+          optional_into(policy.operator_adds_node_after, &ScenarioReader::duration_into)},
+         {"operator_changes_cluster_every",
+          optional_into(policy.operator_changes_cluster_every, &ScenarioReader::duration_into)}});
   }
 
   void read_expectation(const FieldValue& value, const std::string& path) {

@@ -11,7 +11,7 @@ constexpr const char* kWhole = R"(name: everything
 about: One of each key.
 duration: 54d
 topology: {nodes: 64, spares: 2, accelerators_per_node: 8, nodes_per_rack: 4, racks_per_switch: 8,
-           machines_max: 90}
+           machines_max: 90, groups: 2}
 jobs:
   - name: big
     nodes: {min: 30, max: 40}
@@ -40,7 +40,7 @@ costs:
   replacement_bad_per_mille: 20
   replacement_bad_shows: {as: kernel_line, xid: 48, cause: accelerator}
 network: {delay: [100us, 1ms], loss_per_million: 3, clock_drift_ppm_max: 100}
-policy: {breaker_percent: 60, operator_closes_breaker_after: 1min}
+policy: {breaker_percent: 60, operator_changes_cluster_every: 2min, operator_closes_breaker_after: 1min}
 expect: {incidents: 3, breaker_opened: false, job_state: running, first_verdict: host,
          decided_within: 3s, goodput_per_mille_min: 990}
 )";
@@ -104,6 +104,8 @@ TEST(ScenarioFile, EveryKeyArrives) {
   s.network.clock_drift_ppm_max = 100;
   s.policy.breaker_percent = 60;
   s.policy.operator_closes_breaker_after = minutes(1);
+  s.policy.operator_changes_cluster_every = minutes(2);
+  s.topology.groups = 2;
   s.expect.incidents = 3;
   s.expect.breaker_opened = false;
   s.expect.job_state = JobState::kRunning;

@@ -48,6 +48,7 @@ class Painter {
     Topology& topology = scenario_.topology;
     topology.nodes = 1 + below(one_in(4) ? 24 : 6);
     topology.spares = below(4);
+    if (one_in(3)) topology.groups = 1 + below(std::min(3u, topology.nodes));
     topology.accelerators_per_node = 1 + below(8);
     topology.nodes_per_rack = 1 + below(4);
     topology.racks_per_switch = 1 + below(3);
@@ -114,6 +115,7 @@ class Painter {
     policy.operator_closes_breaker_after = between(5000, 30'000);
     if (one_in(2)) policy.operator_adds_node_after = between(10'000, 40'000);
     policy.deep_checks = one_in(3);
+    if (one_in(3)) policy.operator_changes_cluster_every = between(5000, 40'000);
     scenario_.costs.check_step = span(1, 2000);
     scenario_.costs.check_finds_per_mille = below(1001);
   }

@@ -34,7 +34,8 @@ World::World(const Scenario& scenario, std::uint64_t seed, const RunOptions& opt
       ledger_(start_, std::uint64_t{slots()} * scenario.topology.accelerators_per_node),
       checkers_(scenario_, [this](const std::string& checker,
                                   const std::string& text) { violation(checker, text); }),
-      server_prng_(seed, 2) {
+      server_prng_(seed, 2),
+      operator_prng_(seed, 3) {
   const Network& network = scenario.network;
   const Duration slowest = network.delay.most * std::max(1u, network.slow_factor);
   // Every node has been heard of, and every rank has made a step.
@@ -76,7 +77,14 @@ void World::begin() {
   boot_server();
   const Topology& topology = scenario_.topology;
   const Policy& policy = scenario_.policy;
-  ClusterSpec spec{.name = "simulated", .groups = one_group(topology.nodes, topology.spares)};
+  ClusterSpec spec{.name = "simulated"};
+  const auto share = [&](std::uint32_t whole, std::uint32_t i) {
+    return whole / topology.groups + (i < whole % topology.groups ? 1 : 0);
+  };
+  for (std::uint32_t i = 0; i < topology.groups; ++i)
+    spec.groups.push_back({.name = "workers" + std::to_string(i + 1),
+                           .count = share(topology.nodes, i),
+                           .spares = share(topology.spares, i)});
   spec.machines_max = topology.machines_max;
   spec.breaker_percent = policy.breaker_percent;
   spec.breaker_window = policy.breaker_window;
@@ -84,9 +92,11 @@ void World::begin() {
   spec.silence_max = policy.silence_max;
   if (policy.deep_checks)
     spec.checks.on_start = {CheckKind::kInstanceStress, CheckKind::kInstanceConnectivity};
+  made_ = spec;
   submit(event::ClusterMade{spec});
   submit_jobs();
   plan_faults();
+  plan_changes();
   operate();
   sample();
 }

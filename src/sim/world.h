@@ -198,6 +198,9 @@ class World {
   void recover_server(std::optional<std::uint64_t> digest);
   void operate();
   void plan_operator(Instant from);
+  void plan_changes();
+  void change_cluster();
+  void mend_cluster();
   void check_replay(bool at_end);
 
   // --- world_link.cc
@@ -319,6 +322,8 @@ class World {
   std::vector<Record> journal_;
   std::vector<Record> unsynced_;  // of the write under way
   Instant breaker_seen_, node_added_;
+  Prng operator_prng_;
+  ClusterSpec made_;  // what the cluster was before its operator changed it
 
   std::vector<std::unique_ptr<Machine>> machines_;  // by id - 1
   std::vector<NodeId> slot_machine_;                // by slot; the newest that stands there

@@ -184,9 +184,7 @@ void World::crash_server() {
     if (machine->stream != 0) break_stream(*machine);
   }
   const Duration down = draw(server_prng_, scenario_.costs.server_restart);
-  queue_.after(down, [this, digest] {
-    recover_server(digest);
-  });
+  queue_.after(down, [this, digest] { recover_server(digest); });
   // The wall clock, by which it finds its place in time again, may have been set meanwhile.
   if (server_prng_.below(100) < options_.chaos.clock_jump_per_cent)
     server_offset_ =
@@ -256,6 +254,62 @@ void World::operate() {
     node_added_ = now();
     return submit(event::NodeAddAsked{"operator"});
   }
+}
+
+// What an operator does to a cluster that is well, at any moment. In the end it is what it was: a
+// software update may be under way then, so that is tried again and again.
+void World::plan_changes() {
+  constexpr Duration kAgain = seconds(20);
+  const auto& every = scenario_.policy.operator_changes_cluster_every;
+  if (!every) return;
+  const auto plan = [this](Instant at, void (World::*change)()) {
+    risk_at(at);
+    queue_.at(at, [this, change] {
+      if (server_ != nullptr && !writing_) (this->*change)();
+    });
+  };
+  for (Instant at = start_ + *every; at < calm_; at = at + *every) plan(at, &World::change_cluster);
+  for (Instant at = calm_ + kAgain; at < end_; at = at + kAgain) plan(at, &World::mend_cluster);
+}
+
+void World::change_cluster() {
+  const ClusterState& state = server_->controller().state();
+  const auto below = [this](std::uint64_t bound) {
+    return static_cast<std::uint32_t>(operator_prng_.below(bound));
+  };
+  const NodeId node{1 + below(state.nodes_made)};
+  ClusterSpec spec = state.spec;
+  switch (below(4)) {
+    case 0: {
+      const std::size_t i = below(spec.groups.size());
+      spec.groups[i].count = below(made_.groups[i].count + std::uint64_t{1});
+      spec.groups[i].spares = below(made_.groups[i].spares + std::uint64_t{1});
+      return submit(event::ClusterUpdateAsked{spec, "operator", "", ""});
+    }
+    case 1:
+      return submit(event::NodesRemoveAsked{{node}, "operator"});
+    case 2:
+      return submit(event::NodeRebootAsked{node, "operator"});
+    default: {
+      // Reboots may take minutes here: two batches of them, begun early, are over in the calm.
+      const std::uint32_t batch = (slots() + 1) / 2 + below(slots());
+      if (now() - start_ > (calm_ - start_) / 3) return;
+      return submit(event::SoftwareUpdateAsked{{}, batch, seconds(1), "operator"});
+    }
+  }
+}
+
+void World::mend_cluster() {
+  ClusterSpec spec = server_->controller().state().spec;
+  if (server_->controller().state().phase == ClusterPhase::kSystemUpdating) return;
+  bool is_less = false;
+  for (std::size_t i = 0; i < spec.groups.size(); ++i) {
+    InstanceGroup& group = spec.groups[i];
+    is_less = is_less || group.count < made_.groups[i].count;
+    group.count = std::max(group.count, made_.groups[i].count);
+    group.spares = std::max(group.spares, made_.groups[i].spares);
+  }
+  if (is_less) submit(event::ClusterUpdateAsked{spec, "operator", "", ""});
 }
 
 }  // namespace holdfast::sim

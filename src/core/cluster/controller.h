@@ -26,6 +26,7 @@ inline constexpr Duration kQuietTime =
     seconds(5);  // a job that makes no steps has recovered when it ran this long
 inline constexpr Duration kStopGrace = seconds(5);
 inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
+inline constexpr Duration kTokenLifetime = seconds(8ll * 3600);  // HyperPod's
 
 // The control plane's core: nodes, places, spares, jobs, attempts, incidents, the circuit breaker.
 //
@@ -76,6 +77,8 @@ class Controller {
   }
   [[nodiscard]] const std::set<JobId>& open_jobs() const { return open_jobs_; }  // not ended
   [[nodiscard]] const JobRecord* find_job(const std::string& name_or_id) const;
+  // What a token has added; nullptr: it is not known, or not any more.
+  [[nodiscard]] const Addition* find_addition(const std::string& token, Instant now) const;
   [[nodiscard]] const JobRecord* find_job_by_token(const std::string& token) const;
   // Fingerprint of the whole state; costs O(state).
   [[nodiscard]] std::uint64_t digest() const;
@@ -120,7 +123,7 @@ class Controller {
   void admit(NodeRecord& node, const std::vector<CheckKind>& kinds, const std::string& by,
              const std::string& how);
   // What a check that runs must know of a node's fate; each of them is carried on by a timer.
-  void checked_node_lost(NodeRecord& node, const std::string& reason);
+  void checked_node_lost(NodeRecord& node, const std::string& reason, bool is_unwanted = false);
   void fault_in_check(NodeRecord& node, const Fault& fault);
   void checked_node_is_free(const NodeRecord& node) { check_soon(node.check); }
   void resend_check(const NodeRecord& node);

@@ -341,11 +341,11 @@ void Controller::on(const event::CheckReported& reported) {
   if (run.waiting_for.empty()) advance(run);
 }
 
-void Controller::checked_node_lost(NodeRecord& node, const std::string& reason) {
+void Controller::checked_node_lost(NodeRecord& node, const std::string& reason, bool is_unwanted) {
   const auto found = state_.checks.find(node.check);
   if (found == state_.checks.end()) return;
   CheckRun& run = found->second;
-  if (run.by == "start") provisioning_failed(node, reason);
+  if (run.by == "start" && !is_unwanted) provisioning_failed(node, reason);
   node.check_status = CheckStatus::kFailed;
   for (CheckMember& member : run.members) {
     if (member.node != node.id) continue;

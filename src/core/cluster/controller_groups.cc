@@ -102,14 +102,22 @@ void Controller::give_back(NodeRecord& node, const std::string& why) {
   if (node.is_live())
     return cordon_node(node, reason, {reason, node.id, std::nullopt, now_, CauseClass::kScheduling},
                        Action::kReplaceNode);
-  if (node.state == NodeState::kDeepHealthCheck) checked_node_lost(node, why);
+  if (node.state == NodeState::kDeepHealthCheck) checked_node_lost(node, why, true);
   if (!node.is_coming() && node.state != NodeState::kDeepHealthCheck) return;  // it leaves already
   set_node(node, NodeState::kReplacing, reason);
   out_->push_back(effect::Terminate{node.id});
 }
 
+const Addition* Controller::find_addition(const std::string& token, Instant now) const {
+  const auto found = state_.additions.find(token);
+  return found == state_.additions.end() || now - found->second.at > kTokenLifetime
+             ? nullptr
+             : &found->second;
+}
+
 void Controller::on(const event::ClusterUpdateAsked& asked) {
-  if (state_.down) return;
+  if (!check(asked).ok() || find_addition(asked.token, now_) != nullptr) return;
+  const std::uint32_t places_before = state_.places_made;
   std::vector<InstanceGroup> groups = asked.spec.groups, gone = state_.spec.groups;
   for (InstanceGroup& group : groups) {
     const auto before = std::ranges::find(gone, group.name, &InstanceGroup::name);
@@ -133,6 +141,14 @@ void Controller::on(const event::ClusterUpdateAsked& asked) {
     record.failure.clear();
     const auto places = static_cast<std::uint32_t>(record.places.size());
     if (places < group.count) add_places(group, group.count - places);
+  }
+  if (!asked.token.empty()) {
+    std::erase_if(state_.additions,
+                  [this](const auto& entry) { return now_ - entry.second.at > kTokenLifetime; });
+    Addition addition{asked.request, now_, {}};
+    for (std::uint32_t place = places_before + 1; place <= state_.places_made; ++place)
+      addition.places.push_back(place);
+    state_.additions[asked.token] = std::move(addition);
   }
   for (const InstanceGroup& group : gone) {
     const std::string why = "its group '" + group.name + "' was removed by " + asked.by;

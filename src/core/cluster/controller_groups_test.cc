@@ -131,6 +131,21 @@ TEST_F(GroupsTest, ScaledToZeroAndBack) {
   EXPECT_THAT(asked<effect::Provision>(), ElementsAre(3u));
 }
 
+TEST_F(GroupsTest, ATokenThatWasUsedAddsNothingMore) {
+  make_cluster({.groups = {group("workers", 1)}});
+  ClusterSpec spec = state().spec;
+  spec.groups[0].count = 3;
+  step(event::ClusterUpdateAsked{spec, "admin", "t", "2 more"});
+  EXPECT_THAT(controller_.find_addition("t", now_)->places, ElementsAre(2u, 3u));
+  spec.groups[0].count = 5;
+  step(event::ClusterUpdateAsked{spec, "admin", "t", "2 more"});
+  EXPECT_EQ(state().spec.groups[0].count, 3u);
+  now_ = now_ + kTokenLifetime + seconds(1);
+  EXPECT_EQ(controller_.find_addition("t", now_), nullptr);
+  step(event::ClusterUpdateAsked{spec, "admin", "t", "2 more"});
+  EXPECT_EQ(state().spec.groups[0].count, 5u);
+}
+
 TEST_F(GroupsTest, AMachineThatWasStillComingIsCalledOff) {
   step(event::ClusterMade{{.name = "test", .groups = {group("workers", 2)}}});
   join(1);
@@ -152,8 +167,8 @@ TEST_F(GroupsTest, AClusterWhoseMachinesFailHasFailedAndSaysWhy) {
 }
 
 TEST_F(GroupsTest, WithContinuousProvisioningTheFirstNodeIsEnoughAndTheRestIsTriedAgain) {
-  step(event::ClusterMade{
-      {.name = "test", .groups = {group("workers", 2)}, .is_continuous = true}});
+  step(
+      event::ClusterMade{{.name = "test", .groups = {group("workers", 2)}, .is_continuous = true}});
   join(1);
   EXPECT_EQ(state().phase, ClusterPhase::kInService);
   for (const std::uint32_t n : {2u, 3u, 4u}) gone(n);
