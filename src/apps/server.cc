@@ -2,19 +2,47 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include <asio/executor_work_guard.hpp>
 #include <asio/post.hpp>
 #include <asio/signal_set.hpp>
+#include <nlohmann/json.hpp>
 
+#include "api/hyperpod/group_request.h"
+#include "api/rest.h"
 #include "apps/clusters.h"
+#include "apps/front_door.h"
+#include "apps/hyperpod_api.h"
 #include "apps/keeper_watch.h"
+#include "apps/key_views.h"
+#include "apps/openapi.h"
+#include "io/access_keys.h"
+#include "io/api_server.h"
+#include "io/audit_log.h"
+#include "io/clock.h"
 #include "io/http_server.h"
 
 namespace holdfast {
 namespace {
+
+constexpr std::string_view kHyperpodPath = "/v1/hyperpod/";
+
+// An error of HyperPod's API as our own commands read it.
+HttpResponse in_our_words(HttpResponse response) {
+  if (response.status < 400) return response;
+  const auto body = nlohmann::json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+  const std::string type = body.value("__type", ""), message = body.value("Message", "");
+  Errc code = Errc::kInvalidField;
+  if (type == "ResourceNotFound") code = Errc::kNotFound;
+  if (type == "ResourceInUse") code = Errc::kNameExists;
+  if (type == "ConflictException") code = Errc::kWrongState;
+  if (response.status >= 500) code = Errc::kUnavailable;
+  return render_error({code, message});
+}
 
 // The process: its clusters, their clients, and how it ends. The main thread runs the context.
 class Server {
@@ -26,16 +54,24 @@ class Server {
   int run();
 
  private:
+  Result<void> start_listening();
   HttpResponse answer(const HttpRequest& request);
+  HttpResponse set_pool(ClusterServer& cluster, const std::string& body);
   void take_down();
 
   const std::string state_;
   asio::io_context context_;
   int exit_status_ = 0;
   Clusters clusters_;
+  HyperpodApi hyperpod_{clusters_, {kRegion, kAccount}};
+  std::unique_ptr<AccessKeys> keys_;
+  std::unique_ptr<AuditLog> audit_log_;
+  std::unique_ptr<FrontDoor> door_;
   std::optional<KeeperWatch> keeper_;
   asio::signal_set signals_{context_, SIGTERM, SIGINT};
-  std::unique_ptr<HttpServer> http_;  // last: has threads that call into the rest
+  // Last: these have threads that call into the rest.
+  std::unique_ptr<HttpServer> http_;
+  std::unique_ptr<ApiServer> api_;
 };
 
 Result<void> Server::start(int keeper) {
@@ -46,7 +82,25 @@ Result<void> Server::start(int keeper) {
     exit_status_ = 128 + SIGTERM;  // a restart, not the end: agents and ranks stay
     context_.stop();
   });
+  return start_listening();
+}
+
+Result<void> Server::start_listening() {
   const ServerConfig& config = clusters_.own()->config();
+  HF_TRY(keys_, AccessKeys::open(state_));
+  HF_TRY(audit_log_, AuditLog::open(state_ + "/audit.log"));
+  door_ = std::make_unique<FrontDoor>(
+      *keys_, *audit_log_, kRegion,
+      [this](const Caller& caller, std::string_view operation, const std::string& body) {
+        return hyperpod_.answer(caller, operation, body);
+      });
+  ApiServerOptions options{.host = config.host, .port = config.hyperpod_port};
+  // Plain HTTP never leaves this machine; requests are signed either way.
+  if (config.host != "127.0.0.1")
+    options.tls =
+        TlsFiles{state_ + "/ca/ca.crt", state_ + "/ca/server.crt", state_ + "/ca/server.key"};
+  HF_TRY(api_, ApiServer::start(
+                   options, [this](const HttpRequest& request) { return door_->answer(request); }));
   HF_TRY(http_, HttpServer::start({.host = config.host,
                                    .port = config.api_port,
                                    .tls = {.ca = state_ + "/ca/ca.crt",
@@ -67,6 +121,7 @@ int Server::run() {
   context_.run();
   for (const auto& cluster : clusters_.all()) cluster->release_waiters();
   http_.reset();
+  api_.reset();
   clusters_.stop();
   if (keeper_) keeper_->tell(exit_status_);
   return exit_status_;
@@ -82,15 +137,45 @@ HttpResponse Server::answer(const HttpRequest& request) {
     asio::post(context_, [this] { take_down(); });
     return {202, "{}"};
   }
+  const Caller caller{"operator", AccessRole::kAdmin, "", ""};  // by its certificate
+  if (request.method == "POST" && request.path.starts_with(kHyperpodPath))
+    return in_our_words(
+        hyperpod_.answer(caller, request.path.substr(kHyperpodPath.size()), request.body));
+  if (const Result<Ask> ask = parse_request(request); ask.ok()) {
+    if (std::holds_alternative<ask::OpenApi>(*ask)) return view_openapi();
+    if (auto answered = answer_keys(*ask, *keys_, wall_now())) return std::move(*answered);
+  }
   const auto named = request.query.find("cluster");
-  if (named == request.query.end()) return clusters_.own()->answer(request);
-  const Clusters::Handle cluster = clusters_.find(named->second);
+  const Clusters::Handle cluster =
+      named == request.query.end() ? clusters_.own() : clusters_.find(named->second);
   if (cluster == nullptr)
     return render_error({Errc::kNotFound, "cluster: there is no '" + named->second +
                                               "'; see `holdfast cluster list`"});
+  if (request.method == "POST" && request.path == "/v1/pool")
+    return set_pool(*cluster, request.body);
   HttpRequest rest = request;
   rest.query.erase("cluster");
   return cluster->answer(rest);
+}
+
+HttpResponse Server::set_pool(ClusterServer& cluster, const std::string& body) {
+  const auto asked = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const auto spares = asked.is_object() ? asked.find("spares") : asked.end();
+  if (!asked.is_object() || spares == asked.end() || !spares->is_number_unsigned() ||
+      *spares > hyperpod::kGroupInstancesMax)
+    return render_error({Errc::kInvalidField, "spares: give a whole number up to " +
+                                                  std::to_string(hyperpod::kGroupInstancesMax)});
+  const std::string name = asked.value("group", "");
+  return cluster.call([&] {
+    ClusterSpec spec = cluster.loop().controller().state().spec;
+    const auto group = std::ranges::find(spec.groups, name, &InstanceGroup::name);
+    if (group == spec.groups.end())
+      return render_error(
+          {Errc::kNotFound, "group: there is no '" + name + "'; see `holdfast cluster describe`"});
+    group->spares = *spares;
+    const Result<void> accepted = cluster.accept(event::ClusterUpdateAsked{spec, "operator"});
+    return accepted.ok() ? HttpResponse{202, "{}"} : render_error(accepted.error());
+  });
 }
 
 }  // namespace

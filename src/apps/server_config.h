@@ -30,6 +30,10 @@ struct ServerConfig {
 Result<ServerConfig> read_server_config(const std::string& state);
 Result<void> write_server_config(const std::string& state, const ServerConfig& config);
 
+// What the ARNs of clusters say of where they are. Both are words of AWS's that mean nothing here.
+inline constexpr const char* kRegion = "us-east-1";
+inline constexpr const char* kAccount = "000000000000";
+
 // An id as ARNs have it, [a-z0-9]{12}, that nobody else has.
 [[nodiscard]] std::string new_arn_id();
 

@@ -17,13 +17,16 @@
 #include "apps/agent.h"
 #include "apps/commands/commands.h"
 #include "apps/commands/control_plane.h"
+#include "apps/key_views.h"
 #include "apps/server.h"
+#include "apps/server_config.h"
 #include "apps/terminal.h"
 #include "apps/up.h"
 #include "drivers/recorded_machine.h"
 #include "io/clock.h"
 #include "io/files.h"
 #include "io/process.h"
+#include "io/s3_config.h"
 
 namespace holdfast {
 namespace {
@@ -134,6 +137,15 @@ Result<void> settle_watched(UpRequest& request) {
   return {};
 }
 
+// What `up` has left in client/credentials, a file of AWS's tools.
+Result<AwsCredentials> read_first_key(const std::string& state) {
+  const std::string path = state + "/client/credentials";
+  HF_TRY(const std::string text, read_file(path, kChecksFileMax));
+  HF_TRY(AwsFile file, parse_aws_file(text, path));
+  auto& section = file["default"];
+  return AwsCredentials{section["aws_access_key_id"], section["aws_secret_access_key"], ""};
+}
+
 Result<int> up(const UpRequest& request, bool json) {
   HF_TRY_VOID(prepare_state(request));
   HF_TRY(ControlPlane control_plane, ControlPlane::open(request.state));
@@ -144,14 +156,22 @@ Result<int> up(const UpRequest& request, bool json) {
   }
   HF_TRY(const nlohmann::json status, wait_until_up(request.state, keeper, !json));
   if (json) {
+    HF_TRY(const ServerConfig config, read_server_config(request.state));
+    HF_TRY(const AwsCredentials key, read_first_key(request.state));
     nlohmann::json nodes = nlohmann::json::array();
     for (const auto& node : at(status, "nodes")) nodes.push_back(text_at(node, "id"));
-    print(nlohmann::json{{"state", request.state},
-                         {"cluster", text_at(status, "cluster")},
-                         {"api", "https://" + control_plane.host()},
-                         {"server_pid", whole_at(status, "server_pid")},
-                         {"nodes", nodes},
-                         {"was_running", running}}
+    print(nlohmann::json{
+              {"state", request.state},
+              {"cluster", text_at(status, "cluster")},
+              {"api", "https://" + config.host + ":" + std::to_string(config.api_port)},
+              {"api_endpoint", std::string(config.host == "127.0.0.1" ? "http" : "https") + "://" +
+                                   config.host + ":" + std::to_string(config.hyperpod_port)},
+              {"region", kRegion},
+              {"access_key_id", key.access_key_id},
+              {"secret_access_key", key.secret_access_key},
+              {"server_pid", whole_at(status, "server_pid")},
+              {"nodes", nodes},
+              {"was_running", running}}
               .dump() +
           "\n");
     return 0;
