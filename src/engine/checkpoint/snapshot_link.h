@@ -2,12 +2,14 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <list>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -27,7 +29,9 @@ class SnapshotServer {
   static Result<int> listen(const std::string& socket_path);
   // Takes the socket.
   explicit SnapshotServer(int listener, FolderOpener open_folder = open_posix_folder)
-      : listener_(listener), open_folder_(std::move(open_folder)) {}
+      : listener_(listener), open_folder_(std::move(open_folder)) {
+    sealer_ = std::thread([this] { seal_published(); });
+  }
   // Makes it reachable for those of other nodes, at `address`. Call before run(). The connector
   // outlives the server.
   void join_peers(std::string address, PeerConnector& connector);
@@ -44,6 +48,7 @@ class SnapshotServer {
   void serve(int connection);
   std::shared_ptr<LocalSnapshots> job(const std::string& name);
   void forget(const std::string& name);
+  void seal_published();
   nlohmann::json answer(const nlohmann::json& request, Session& session);
   nlohmann::json answer_of_peers(const std::string& what, const nlohmann::json& request,
                                  const std::string& job);
@@ -66,6 +71,14 @@ class SnapshotServer {
   std::map<std::pair<std::string, std::uint32_t>, std::optional<Replica>> mirrors_;
   std::set<int> connections_;
   std::condition_variable connection_ended_;
+  struct Published {
+    std::string job;
+    std::uint64_t number = 0, bytes = 0;
+    std::uint32_t rank = 0;
+  };
+  std::deque<std::optional<Published>> published_;  // nullopt: the end
+  std::condition_variable has_published_;
+  std::thread sealer_;
 };
 
 // The other end. Every call fails with kUnavailable once the server is gone.
