@@ -342,7 +342,8 @@ class _Reading:
         if manifest is None:
             raise problem
         shard = self.engine.shard(FOLDER, *image, manifest)
-        return self._read(shard, 2 * _threads(), image, only_verify)  # one waits for the disk, one verifies
+        threads = max(4, _threads())  # more than cores: some wait for the disk
+        return self._read(shard, threads, image, only_verify)
 
     def _read(self, shard, threads, image, only_verify):
         from . import _state as states

@@ -1,5 +1,7 @@
 #include "engine/checkpoint/shard_reader.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -19,6 +21,16 @@ using Buffer = std::unique_ptr<std::byte, Free>;
 
 Buffer aligned_buffer(std::size_t bytes) {
   return Buffer(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
+}
+
+// For a direct read the kernel looks up each page of it, and makes it if it is new: in pages of 4
+// KiB that took two to three times as long as the disk. Advice only.
+Buffer read_buffer() {
+  constexpr std::size_t kLargePage = std::size_t{2} << 20, kBytes = kBlocksPerRead * kBlockBytes;
+  static_assert(kBytes % kLargePage == 0);
+  auto* const buffer = static_cast<std::byte*>(std::aligned_alloc(kLargePage, kBytes));
+  if (buffer != nullptr) ::madvise(buffer, kBytes, MADV_HUGEPAGE);
+  return Buffer(buffer);
 }
 
 class MemoryReader final : public FileReader {
@@ -141,7 +153,8 @@ Result<void> ShardReader::read_blocks(std::uint64_t first, std::uint64_t last,
   const std::uint64_t reads = (last - first + kBlocksPerRead - 1) / kBlocksPerRead;
   return for_each_parallel(reads, threads, [&](std::size_t i, unsigned thread) -> Result<void> {
     Buffer& buffer = buffers[thread];
-    if (!buffer) buffer = aligned_buffer(kBlocksPerRead * kBlockBytes);
+    if (!buffer) buffer = read_buffer();
+    if (!buffer) return Error{Errc::kUnavailable, "no memory to read " + name_};
     const std::uint64_t block = first + i * kBlocksPerRead;
     const std::uint64_t from = block * kBlockBytes;
     const std::uint64_t end =
