@@ -1,7 +1,7 @@
 """What the ranks of a job tell each other, over torch.distributed; one process alone agrees with itself.
 
 A group of CPUs is used: no GPU waits for it. Of gloo's collectives those that go by way of one rank are used:
-on four ranks that share two cores all_gather_object() takes ten times as long as a gather and a broadcast.
+on four ranks that share two cores all_gather_object() takes five times as long as a gather and a broadcast.
 """
 import os
 import pickle

@@ -155,6 +155,7 @@ void SnapshotServer::forget(const std::string& name) {
     if (found == jobs_.end()) return;
     found->second->stop();
     jobs_.erase(found);
+    std::erase_if(kept_streams_, [&](const auto& kept) { return kept.first.first == name; });
   }
   memory_.forget(name);
 }
@@ -198,15 +199,34 @@ void SnapshotServer::mirror(const std::string& address, const std::string& job, 
   if (is_running) return;
   std::thread([this, key] {
     std::unique_lock own(mutex_);
+    KeptStream kept = std::exchange(kept_streams_[key], {});
     while (const auto next = std::exchange(mirrors_[key], std::nullopt)) {
       own.unlock();
-      // One that cannot be had now is made good by the next.
-      static_cast<void>(fetch(next->address, key.first, next->id, kMirrorWait));
+      bring(*next, key.first, kept);
       own.lock();
     }
     mirrors_.erase(key);
+    if (jobs_.contains(key.first)) kept_streams_[key] = std::move(kept);
     connection_ended_.notify_all();
   }).detach();
+}
+
+// One that cannot be had now is made good by the next. A kept stream may have ended meanwhile.
+void SnapshotServer::bring(const Replica& replica, const std::string& job, KeptStream& kept) {
+  if (kept.address != replica.address) kept = {};
+  for (const bool was_kept : {true, false}) {
+    if (was_kept && !kept.stream) continue;
+    if (!was_kept) {
+      auto made = connector_ == nullptr ? Result<std::unique_ptr<PeerStream>>(
+                                              Error{Errc::kNotFound, "this node has no peers"})
+                                        : connector_->connect(replica.address);
+      if (!made.ok()) return;
+      kept = {replica.address, std::move(*made)};
+    }
+    const auto done = fetch_from_peer(*kept.stream, memory_, job, replica.id, kMirrorWait);
+    if (done.ok() || done.error().code == Errc::kNotFound) return;
+    kept = {};
+  }
 }
 
 json SnapshotServer::answer_of_peers(const std::string& what, const json& request,

@@ -55,6 +55,9 @@ class SnapshotServer {
   Result<void> fetch(const std::string& address, const std::string& job, const ShardId& id,
                      std::chrono::milliseconds wait);
   void mirror(const std::string& address, const std::string& job, const ShardId& id);
+  struct Replica;
+  struct KeptStream;
+  void bring(const Replica& replica, const std::string& job, KeptStream& kept);
 
   const int listener_;
   const FolderOpener open_folder_;
@@ -69,6 +72,12 @@ class SnapshotServer {
   };
   // By job and rank: there while a thread brings one; what is next for it.
   std::map<std::pair<std::string, std::uint32_t>, std::optional<Replica>> mirrors_;
+  struct KeptStream {
+    std::string address;
+    std::unique_ptr<PeerStream> stream;
+  };
+  // By job and rank, between two replicas: a handshake costs more than the copy of a small state.
+  std::map<std::pair<std::string, std::uint32_t>, KeptStream> kept_streams_;
   std::set<int> connections_;
   std::condition_variable connection_ended_;
   struct Published {
