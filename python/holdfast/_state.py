@@ -168,7 +168,7 @@ def _pinned_view(torch, address, place, tensor):
 def read_shard(shard, threads, targets, with_own):
     """The state in a shard: in the memory of `targets`, {name: tensor}, where they are as it was saved,
     else in new tensors. Without with_own the tensors of per_rank are left empty. Damaged: targets are
-    written in part; verify_shard() first where they must not be."""
+    written in part, each of them whole or up to a block that was verified."""
     torch = sys.modules["torch"]
     tensors, wanted = [], []
     for description in shard.tensors():
@@ -184,6 +184,17 @@ def read_shard(shard, threads, targets, with_own):
             wanted.append((description["at"], there.data_ptr(), description["bytes"]))
     shard.read([w[0] for w in wanted], [w[1] for w in wanted], [w[2] for w in wanted], threads)
     return put_together(shard.skeleton(), tensors)
+
+
+def make_useless(targets):
+    """Not a number, or the greatest: what is trained or looked up with it fails at once."""
+    torch = sys.modules["torch"]
+    with torch.no_grad():
+        for tensor in targets.values():
+            if tensor.is_floating_point() or tensor.is_complex():
+                tensor.fill_(float("nan"))
+            else:
+                tensor.fill_(True if tensor.dtype == torch.bool else torch.iinfo(tensor.dtype).max)
 
 
 def verify_shard(shard, threads, with_own):

@@ -38,15 +38,17 @@ import sys
 import time
 
 from . import page
+from ._agree import gather, most, on_rank_zero, rank_of, world_of
 from ._behind import Behind
-from ._engine import FOLDER, MEMORY, Damaged, Engine, Fenced, Refused, Shard
+from ._engine import FOLDER, MEMORY, Damaged, Engine, Fenced, Refused
 
 _engine = None
 _behind = None         # writes behind; made with the engine
 _last_step = None      # restored or saved last
 _mirrored = None       # see _choose_mirrored()
-_group = None          # the CPU group that ranks agree over; () until made
+_run, _saves = "", 0   # what all ranks call this run of theirs, and how often they have saved in it
 _told = set()          # the errors printed so far
+_IDLE, _BUSY, _FENCED = range(3)
 _REMEDY = {
     "ENOSPC": "free space there, or keep fewer commits (checkpoint.keep, checkpoint.budget)",
     "ESTALE": "this process belongs to a superseded attempt and can be stopped",
@@ -65,32 +67,22 @@ def restore(per_rank=None, **objects):
     It comes from the node's memory where all ranks find theirs, else from the folder. What is damaged is
     reported on stderr and the one before it is taken. A disk that is full is reported, and training goes
     on from there without saving until there is room. Raises Refused when there are checkpoints but none
-    may be used: a run from scratch over them is the user's decision. Raises Fenced when a newer attempt of
+    may be used: a run from scratch over them is the user's decision; the objects may have NaN in them then, so that
+    nobody trains on with parts of them. Raises Fenced when a newer attempt of
     the job has begun.
     """
     global _last_step
     engine = _open()
     if engine is None:
         return 0
-    rank, world = _rank(), _world()
-
-    def begin():
-        problem = None
-        try:
-            engine.begin()
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            problem = error  # a full disk is a reason to save nothing, not to train nothing
-        return engine.chain(), problem
-
-    commits, problem = _on_rank_zero(begin)
+    rank, world = rank_of(), world_of()
+    commits, manifest, problem, places = _places(engine, lambda: _begin(engine))
     if problem is not None:
         _failed(0, problem)
-    places = _places(engine)
     here = {"objects": _state_of(objects, True), "per_rank": _state_of(per_rank or {}, True)}
+    reading = _Reading(engine, rank, places, commits, here)
     for at, saved_by in _candidates(engine, commits, places):
-        state = _read_everywhere(engine, at, saved_by, at in commits, rank, places, here)
+        state = reading.of(at, saved_by, at in commits, manifest if commits[:1] == [at] else None)
         if state is not None:
             _load(at[1], state, saved_by or state["world_size"], rank, world, objects, per_rank or {})
             _last_step = at[1]
@@ -99,9 +91,31 @@ def restore(per_rank=None, **objects):
                 mine.restored(at[1])
             return at[1]
     if commits:
+        reading.make_useless()
         raise Refused("none of the %d checkpoints in %s verifies (see above); move the folder away to "
                       "start from step 0" % (len(commits), engine.folder))
+    if places and most(reading.is_spoiled):
+        reading.make_useless()
+        raise Refused("the state in memory changed while it was read; start the job again")
     return 0
+
+
+def _begin(engine):
+    """(commits, the manifest of the newest or None, why nothing can be saved or None)"""
+    problem = None
+    try:
+        engine.begin()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        problem = error  # a full disk is a reason to save nothing, not to train nothing
+    commits, manifest = engine.chain(), None
+    if commits:
+        try:
+            manifest = _or_problem(lambda: engine.manifest(*commits[0]))
+        except Refused:
+            pass  # there may be a newer state in memory; if not, it is asked for again
+    return commits, manifest, problem
 
 
 def save(step, per_rank=None, **objects):
@@ -112,22 +126,24 @@ def save(step, per_rank=None, **objects):
     progress page. Training can go on. False: nothing was taken: there is no folder, the memory is full,
     or a newer attempt has begun.
     """
-    global _last_step
+    global _last_step, _saves
     engine = _open()
     if engine is None:
         return False
     if step == _last_step:
         return True
     began = time.monotonic_ns()
-    rank, world = _rank(), _world()
-    if _behind.fenced is not None:
-        _failed(step, _behind.fenced)
-        return False
-    # The ranks agree whether this step goes to the disk as well, and under which name.
+    rank, world = rank_of(), world_of()
     if _mirrored is None:
         _places(engine)
-    said = _gather((_behind.busy(), os.urandom(8).hex() if rank == 0 else None))
-    is_busy, save_name = any(busy for busy, _ in said), said[0][1]
+    # The ranks agree whether this step goes to the disk as well, or cannot be saved any more.
+    said = most(_FENCED if _behind.fenced is not None else _BUSY if _behind.busy() else _IDLE)
+    if said == _FENCED:
+        _failed(step, _behind.fenced or Fenced(errno.ESTALE, "another rank has seen a newer attempt of the job"))
+        return False
+    is_busy = said == _BUSY
+    _saves += 1
+    save_name = "%s-%d" % (_run, _saves)
     state = _state(per_rank or {}, objects if rank == 0 else {})
     problem = _attempt(lambda: _take(engine, step, rank, world, state, not is_busy))
     if problem is not None and problem.errno == errno.ENOTCONN:
@@ -217,29 +233,39 @@ def _take(engine, step, rank, world, state, will_persist):
     image.publish(will_persist)
 
 
-def _places(engine):
-    """{image: [addresses of nodes that have it in memory, "" for one that cannot be reached]}, of all
-    nodes. Also settles whose images this rank's node mirrors."""
-    global _mirrored
+def _places(engine, begin=lambda: ()):
+    """What begin() gave on rank 0, with {image: [addresses of nodes that have it in memory, "" for one that
+    cannot be reached]}, of all nodes, as its last element. Also settles whose images this rank's node mirrors,
+    and what the ranks call this run."""
+    global _mirrored, _run
     replica_to = os.environ.get("HOLDFAST_REPLICA_TO") or ""
     try:
         mine = engine.address(), replica_to, engine.images()
     except OSError:
         mine = "", "", []  # the server is gone, and the memory with it
-    said = _gather(mine)
-    _mirrored = _choose_mirrored([(address, to) for address, to, _ in said])
+    first = None
+    if rank_of() == 0:
+        try:
+            first = os.urandom(8).hex(), begin()
+        except (OSError, Refused) as error:
+            first = error
+    said = gather((mine, first))
+    if isinstance(said[0][1], Exception):
+        raise said[0][1]
+    _run, begun = said[0][1]
+    _mirrored = _choose_mirrored([(address, to) for (address, to, _), _ in said])
     places = {}
-    for address, _, images in said:
+    for (address, _, images), _ in said:
         for image in images:
             if address not in places.setdefault(image, []):
                 places[image].append(address)
-    return places
+    return (*begun, places)
 
 
 def _choose_mirrored(nodes):
     """[(address, rank)] of the images that this rank has brought to its node: its share of those whose
     replica the control plane wants here. `nodes`: by rank, (address, where its replica goes)."""
-    rank, local_world = _rank(), int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    rank, local_world = rank_of(), int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
     here = nodes[rank][0]
     return [(address, other) for other, (address, to) in enumerate(nodes)
             if here and to == here != address and other % local_world == rank % local_world]
@@ -258,43 +284,83 @@ def _candidates(engine, commits, places):
     return sorted(found.items(), reverse=True)
 
 
-def _read_everywhere(engine, at, saved_by, is_committed, rank, places, here):
-    """This rank's part of the state, {"shared": ..., "own": ... or None}; None where any rank fails. What
-    comes from memory is verified on all ranks before it goes into the tensors that are `here`."""
-    from . import _state as states
-    manifest = None
-    if is_committed:
-        manifest, problem = _on_rank_zero(lambda: _or_problem(lambda: engine.manifest(*at)))
-        if manifest is not None:
-            saved_by = json.loads(manifest)["world_size"]
-        elif saved_by is None:  # else the memory may do without it
-            return _left_out(at, [problem], rank)
-    wanted = [0] + ([rank] if 0 < rank < saved_by else [])
-    found, problem, notes = {}, None, []
-    for shard in wanted:
-        try:
-            found[shard] = _find_nearest(engine, at + (shard, saved_by), manifest, places, notes, shard == rank)
-        except (OSError, Damaged, Refused) as error:
-            problem = error
-            break
-    for note in notes:
-        _say("%s; the folder's copy is taken instead" % note)
-    problems = _gather(problem)
-    refused = next((p for p in problems if isinstance(p, Refused)), None)
-    if any(problems):
-        for shard in found.values():
-            if isinstance(shard, Shard):
-                shard.close()
-        if refused is not None:
-            raise refused
-        return _left_out(at, problems, rank)
-    targets = states.targets_in(here)
-    for number, shard in found.items():
-        if isinstance(shard, Shard):
-            with shard:
-                found[number] = states.read_shard(shard, _reading_threads(), targets, number == rank)
-    return {"shared": found[0], "own": found.get(rank) if rank < saved_by else None,
-            "world_size": saved_by}
+class _Reading:
+    """Of one restore(). Each byte is read once, and goes into the tensors that are `here` when its block is
+    verified. If a later block is bad, or another rank's, an older commit takes its place on all ranks, or nobody
+    goes on. Only where there is no commit to fall back to, all is verified on all ranks first."""
+
+    def __init__(self, engine, rank, places, commits, here):
+        from . import _state as states
+        self.engine, self.rank, self.places = engine, rank, places
+        self.passes = (False,) if commits else (True, False)
+        self.targets, self.is_spoiled = states.targets_in(here), False
+
+    def of(self, at, saved_by, is_committed, manifest):
+        """This rank's part of the state, {"shared": ..., "own": ... or None}; None where any rank fails.
+        manifest: what _or_problem() gave of it, or None for not asked yet."""
+        text = None
+        if is_committed:
+            text, problem = manifest or on_rank_zero(lambda: _or_problem(lambda: self.engine.manifest(*at)))
+            if text is not None:
+                saved_by = json.loads(text)["world_size"]
+            elif saved_by is None:  # else the memory may do without it
+                return _left_out(at, [problem], self.rank)
+        found, problem = {}, None
+        for only_verify in self.passes:
+            try:
+                for shard in sorted({0, min(self.rank, saved_by)} - {saved_by}, reverse=True):  # the large one first
+                    found[shard] = self._nearest(at + (shard, saved_by), text, only_verify)
+            except (OSError, Damaged, Refused) as error:
+                problem = error
+            if most(problem is not None):
+                return self._give_up(at, gather(problem))
+        return {"shared": found[0], "own": found.get(self.rank) if self.rank < saved_by else None,
+                "world_size": saved_by}
+
+    def _give_up(self, at, problems):
+        for refused in problems:
+            if isinstance(refused, Refused):
+                self.make_useless()
+                raise refused
+        _left_out(at, problems, self.rank)
+
+    def _nearest(self, image, manifest, only_verify):
+        """The state in this node's memory, maybe brought from another's, else in the folder, where the step is
+        committed."""
+        problem = None
+        for address in [None] + [a for a in self.places.get(image, ()) if a]:
+            try:
+                if address is not None:
+                    self.engine.fetch(address, *image)
+                return self._read(self.engine.shard(MEMORY, *image), _threads(), image, only_verify)
+            except Damaged as error:
+                if manifest is not None:
+                    _say("%s; the folder's copy is taken instead" % error)
+                problem = error
+            except OSError as error:
+                problem = problem or error
+        if manifest is None:
+            raise problem
+        shard = self.engine.shard(FOLDER, *image, manifest)
+        threads = max(4, _threads())  # more than cores: some wait for the disk
+        return self._read(shard, threads, image, only_verify)
+
+    def _read(self, shard, threads, image, only_verify):
+        from . import _state as states
+        import torch  # noqa: F401
+
+        with_own = image[2] == self.rank
+        with shard:
+            if only_verify:
+                return states.verify_shard(shard, threads, with_own)
+            self.is_spoiled = True
+            return states.read_shard(shard, threads, self.targets, with_own)
+
+    def make_useless(self):
+        """Nobody shall train on with tensors that hold parts of a state that was given up."""
+        from . import _state as states
+        if self.is_spoiled:
+            states.make_useless(self.targets)
 
 
 def _left_out(at, problems, rank):
@@ -308,39 +374,6 @@ def _or_problem(action):
         return action(), None
     except Damaged as problem:
         return None, str(problem)
-
-
-def _reading_threads():
-    return max(4, _threads())  # more than cores: some wait for the disk
-
-
-def _find_nearest(engine, image, manifest, places, notes, with_own):
-    """A verified Shard in this node's memory, maybe brought from another's; else the state itself from the
-    folder, where the step is committed: so its bytes are read once."""
-    from . import _state as states
-    import torch  # noqa: F401
-
-    problem = None
-    for address in [None] + [a for a in places.get(image, ()) if a]:
-        try:
-            if address is not None:
-                engine.fetch(address, *image)
-            shard = engine.shard(MEMORY, *image)
-            try:
-                states.verify_shard(shard, _threads(), with_own)
-            except BaseException:
-                shard.close()
-                raise
-            return shard
-        except Damaged as error:
-            notes.append(str(error))
-            problem = error
-        except OSError as error:
-            problem = problem or error
-    if manifest is None:
-        raise problem
-    with engine.shard(FOLDER, *image, manifest) as shard:
-        return states.read_shard(shard, _reading_threads(), {}, with_own)
 
 
 def _inner(thing):
@@ -448,58 +481,6 @@ def _failed(step, error):
 def _say(text):
     sys.stderr.write("holdfast: %s\n" % text)
     sys.stderr.flush()
-
-
-# Agreement between ranks.
-
-def _distributed():
-    """torch.distributed if this job uses it, else None."""
-    import torch
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        raise RuntimeError("WORLD_SIZE is %s: call torch.distributed.init_process_group() before "
-                           "holdfast.checkpoint" % os.environ["WORLD_SIZE"])
-    return None
-
-
-def _rank():
-    distributed = _distributed()
-    return distributed.get_rank() if distributed else 0
-
-
-def _world():
-    distributed = _distributed()
-    return distributed.get_world_size() if distributed else 1
-
-
-def _gather(value):
-    """Every rank's value, in the order of ranks, on every rank. Over a CPU group: no GPU waits for it."""
-    global _group
-    distributed = _distributed()
-    if distributed is None:
-        return [value]
-    if _group is None or _group[0] is not distributed.group.WORLD:
-        on_cpu = distributed.get_backend() == "gloo" or not distributed.is_gloo_available()
-        _group = (distributed.group.WORLD,
-                  None if on_cpu else distributed.new_group(backend="gloo"))
-    values = [None] * distributed.get_world_size()
-    distributed.all_gather_object(values, value, group=_group[1])
-    return values
-
-
-def _on_rank_zero(action):
-    """action()'s result on rank 0, on every rank; what it raises is raised on every rank."""
-    value = None
-    if _rank() == 0:
-        try:
-            value = action()
-        except (OSError, Refused) as error:
-            value = error
-    value = _gather(value)[0]
-    if isinstance(value, Exception):
-        raise value
-    return value
 
 
 # The command line.

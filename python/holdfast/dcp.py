@@ -33,6 +33,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
 from . import checkpoint, page
+from ._agree import on_rank_zero, rank_of
 from ._engine import FOLDER, Damaged, Refused
 from ._state import _DTYPES, copy_into, take_apart
 
@@ -56,7 +57,7 @@ def load(state, **options):
         engine.begin()
         return engine.chain()
 
-    commits = checkpoint._on_rank_zero(begin)
+    commits = on_rank_zero(begin)
     for attempt, step in commits:
         try:
             torch_dcp.load(state, storage_reader=Reader((attempt, step)), **options)
@@ -64,7 +65,7 @@ def load(state, **options):
             causes = getattr(error, "failures", {0: (error, None)}).values()
             if not all(isinstance(cause[0], Damaged) for cause in causes):
                 raise
-            checkpoint._left_out((attempt, step), [cause[0] for cause in causes], checkpoint._rank())
+            checkpoint._left_out((attempt, step), [cause[0] for cause in causes], rank_of())
             continue
         mine = page.current()
         if mine is not None:

@@ -94,6 +94,44 @@ class FaceTest(support.Folder):
         for name, value in saved.items():
             self.assertTrue(torch.equal(value, model.state_dict()[name]))
 
+    def test_what_is_in_the_folder_is_read_into_the_tensors_that_are_there(self):
+        torch = support.torch
+        state = {"x": torch.arange(1 << 19), "other": torch.zeros(2)}
+        checkpoint.save(7, state=state)
+        self.attempt(2)
+        there = {"x": torch.zeros(1 << 19, dtype=torch.int64), "other": torch.zeros(3)}
+        tensor = there["x"]
+        self.assertEqual(checkpoint.restore(state=there), 7)
+        self.assertIs(there["x"], tensor)
+        self.assertTrue(torch.equal(tensor, torch.arange(1 << 19)))
+        self.assertEqual(there["other"].tolist(), [0, 0])
+
+    def damage(self, step, at):
+        name = self.path("ck/attempt-0001/step-%08d/rank-0000.shard" % step)
+        with open(name, "r+b") as file:
+            file.seek(at)
+            byte = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([byte ^ 1]))
+
+    def test_no_mixture_of_two_states_is_trained_on(self):
+        torch = support.torch
+        for step in (1, 2):
+            checkpoint.save(step, state={"x": torch.full((1 << 20,), step), "y": torch.full((1 << 20,), float(step))})
+            self.assertTrue(checkpoint.wait(30))
+        self.damage(2, 11 << 20)  # in y, after all of x
+        self.attempt(2)
+        there = {"x": torch.zeros(1 << 20, dtype=torch.int64), "y": torch.zeros(1 << 20)}
+        x, y = there["x"], there["y"]
+        step, text = self.said(lambda: checkpoint.restore(state=there))
+        self.assertEqual((step, "step 2 is left out" in text), (1, True))
+        self.assertEqual((bool((x == 1).all()), bool((y == 1).all())), (True, True))
+        self.damage(1, 11 << 20)
+        self.attempt(3)
+        with self.assertRaises(Refused):
+            self.said(lambda: checkpoint.restore(state=there))
+        self.assertEqual((bool(y.isnan().all()), bool((x == torch.iinfo(x.dtype).max).all())), (True, True))
+
     def test_tensors_are_left_alone_where_the_memory_does_not_verify(self):
         torch = support.torch
         state = {"x": torch.ones(1 << 19)}
@@ -310,9 +348,13 @@ class RanksTest(support.Folder):
 
     PROGRAM = """
 import errno, os, torch, torch.distributed as dist
-from holdfast import checkpoint, _engine
+from holdfast import checkpoint, _agree, _engine
 rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 dist.init_process_group("gloo", init_method="file://" + os.environ["MEET"], rank=rank, world_size=world)
+long = [str(other) * (1 + 5000 * other) for other in range(world)]
+assert _agree.gather(long[rank]) == long
+assert _agree.from_rank_zero(long[-1] if rank == 0 else None) == long[-1]
+assert _agree.most(rank) == world - 1
 model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
 mine = {"rank": rank, "fresh": True}
 start = checkpoint.restore(per_rank={"mine": mine}, model=model)

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/checkpoint/copy_past_cache.h"
 #include "engine/checkpoint/folder_link.h"
 #include "engine/checkpoint/holdfast_checkpoint.h"
 #include "engine/checkpoint/parallel.h"
@@ -291,7 +292,7 @@ int hf_ckpt_fill(hf_ckpt_image* image, uint64_t count, const void* const* from, 
     }
     return finish(
         for_each_parallel(pieces.size(), threads, [&](std::size_t i, unsigned) -> Result<void> {
-          std::memcpy(pieces[i].to, pieces[i].from, pieces[i].bytes);
+          copy_past_cache(pieces[i].to, pieces[i].from, pieces[i].bytes);
           return {};
         }));
   });

@@ -6,11 +6,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 #include <thread>
+#include <vector>
 
 #include "engine/checkpoint/image_test.h"
+#include "engine/checkpoint/snapshot_link.h"
 
 namespace holdfast::engine {
 namespace {
@@ -120,6 +124,70 @@ TEST_F(PeerTest, APeerThatGoesHalfWayLeavesNothing) {
   serve();
   EXPECT_EQ(fetch(kId).error().code, Errc::kUnavailable);
   EXPECT_TRUE(near_.list("j").empty());
+}
+
+// The other node: serves `memory` on each connection that is made.
+class FarNode final : public PeerConnector {
+ public:
+  explicit FarNode(SnapshotMemory& memory) : memory_(memory) {}
+  ~FarNode() override {
+    hang_up();
+    for (std::thread& thread : threads_) thread.join();
+    for (const int fd : fds_) ::close(fd);
+  }
+  Result<std::unique_ptr<PeerStream>> connect(const std::string&) override {
+    int fds[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) std::abort();
+    fds_.push_back(::dup(fds[1]));
+    threads_.emplace_back([this, fd = fds[1]] {
+      PlainStream stream(fd);
+      serve_peer(stream, memory_);
+    });
+    ++connections;
+    return std::unique_ptr<PeerStream>(std::make_unique<PlainStream>(fds[0]));
+  }
+  void hang_up() {
+    for (const int fd : fds_) ::shutdown(fd, SHUT_RDWR);
+  }
+  std::atomic<int> connections = 0;
+
+ private:
+  SnapshotMemory& memory_;
+  std::vector<int> fds_;
+  std::vector<std::thread> threads_;
+};
+
+TEST_F(PeerTest, ReplicasComeOverOneConnectionWhileItLasts) {
+  const std::string folder =
+      testing::TempDir() + "holdfast-peer-test-" + std::to_string(::getpid());
+  std::filesystem::create_directories(folder);
+  FarNode node(far_);
+  {
+    SnapshotServer server(SnapshotServer::listen(folder + "/s.sock").value());
+    server.join_peers("near", node);
+    std::thread running([&] { server.run(); });
+    const auto rank = RemoteSnapshots::connect(folder + "/s.sock", "j", kId.attempt);
+    ASSERT_TRUE(rank.ok());
+    const auto mirror = [&](std::uint64_t step) {
+      const ShardId id{kId.attempt, step, kId.rank, kId.world_size};
+      put(far_, id);
+      (*rank)->mirror("far", id);
+      const auto is_here = [&] {
+        const auto images = (*rank)->list();
+        return !images.ok() ||
+               std::ranges::any_of(*images, [&](const ImageName& name) { return name.id == id; });
+      };
+      while (!is_here()) std::this_thread::yield();
+    };
+    for (const std::uint64_t step : {1u, 2u, 3u}) mirror(step);
+    EXPECT_EQ(node.connections, 1);
+    node.hang_up();
+    mirror(4);
+    EXPECT_EQ(node.connections, 2);
+    server.stop();
+    running.join();
+  }
+  std::filesystem::remove_all(folder);
 }
 
 // What a peer may say in the place of an answer, and of a request.

@@ -45,8 +45,7 @@ class ShardReader {
  private:
   ShardReader(std::unique_ptr<FileReader> file, std::string name, ShardHeader header)
       : file_(std::move(file)), name_(std::move(name)), header_(header) {}
-  Result<void> read_table();
-  Result<std::string> read_text(std::uint64_t at, std::uint64_t bytes) const;
+  Result<void> read_tail(const ShardEntry* entry);
   Result<void> read_blocks(std::uint64_t first, std::uint64_t last,
                            const std::vector<Destination>& destinations, unsigned threads) const;
   Result<void> copy_blocks(std::uint64_t first, std::uint64_t last,

@@ -1,6 +1,7 @@
 #include "engine/checkpoint/snapshot_link.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -56,6 +57,14 @@ PersistCall persist_call_from(const json& value) {
   return call;
 }
 
+// What goes on behind training leaves the processor to it where both want it: a third of what a
+// rank gets for each of its threads.
+constexpr int kBehind = 5;
+
+void step_back() {
+  static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kBehind));
+}
+
 }  // namespace
 
 // What one connection holds.
@@ -64,8 +73,7 @@ struct SnapshotServer::Session {
   FolderSession folders;
   std::shared_ptr<LocalSnapshots> job;
   std::set<std::uint64_t> filling, open;
-  std::shared_ptr<Region> region;      // to be sent with the answer
-  std::function<void()> after_answer;  // what need not keep the rank waiting
+  std::shared_ptr<Region> region;  // to be sent with the answer
 };
 
 Result<int> SnapshotServer::listen(const std::string& socket_path) {
@@ -87,6 +95,10 @@ SnapshotServer::~SnapshotServer() {
   for (const auto& [name, job] : jobs_) job->stop();
   for (const int connection : connections_) ::shutdown(connection, SHUT_RDWR);
   connection_ended_.wait(lock, [this] { return connections_.empty() && mirrors_.empty(); });
+  published_.emplace_back(std::nullopt);
+  has_published_.notify_one();
+  lock.unlock();
+  sealer_.join();
   ::close(listener_);
 }
 
@@ -119,7 +131,6 @@ void SnapshotServer::serve(int connection) {
     const int descriptor = session.region ? session.region->fd() : -1;
     const bool sent = send_packet(connection, reply.dump(), descriptor).ok();
     session.region.reset();
-    if (const auto then = std::exchange(session.after_answer, nullptr)) then();
     if (!sent) break;
   }
   for (const std::uint64_t number : session.filling) memory_.drop(number);
@@ -144,8 +155,26 @@ void SnapshotServer::forget(const std::string& name) {
     if (found == jobs_.end()) return;
     found->second->stop();
     jobs_.erase(found);
+    std::erase_if(kept_streams_, [&](const auto& kept) { return kept.first.first == name; });
   }
   memory_.forget(name);
+}
+
+// A thread of its own, one image after the other: while one rank's is sealed, others still copy
+// theirs, and training waits for the last of them.
+void SnapshotServer::seal_published() {
+  step_back();
+  std::unique_lock lock(mutex_);
+  while (true) {
+    has_published_.wait(lock, [this] { return !published_.empty(); });
+    const std::optional<Published> next = std::move(published_.front());
+    published_.pop_front();
+    if (!next) return;
+    lock.unlock();
+    memory_.seal_now(next->number, default_threads());
+    memory_.make_ready(next->job, next->rank, next->bytes);
+    lock.lock();
+  }
 }
 
 void SnapshotServer::join_peers(std::string address, PeerConnector& connector) {
@@ -170,15 +199,34 @@ void SnapshotServer::mirror(const std::string& address, const std::string& job, 
   if (is_running) return;
   std::thread([this, key] {
     std::unique_lock own(mutex_);
+    KeptStream kept = std::exchange(kept_streams_[key], {});
     while (const auto next = std::exchange(mirrors_[key], std::nullopt)) {
       own.unlock();
-      // One that cannot be had now is made good by the next.
-      static_cast<void>(fetch(next->address, key.first, next->id, kMirrorWait));
+      bring(*next, key.first, kept);
       own.lock();
     }
     mirrors_.erase(key);
+    if (jobs_.contains(key.first)) kept_streams_[key] = std::move(kept);
     connection_ended_.notify_all();
   }).detach();
+}
+
+// One that cannot be had now is made good by the next. A kept stream may have ended meanwhile.
+void SnapshotServer::bring(const Replica& replica, const std::string& job, KeptStream& kept) {
+  if (kept.address != replica.address) kept = {};
+  for (const bool was_kept : {true, false}) {
+    if (was_kept && !kept.stream) continue;
+    if (!was_kept) {
+      auto made = connector_ == nullptr ? Result<std::unique_ptr<PeerStream>>(
+                                              Error{Errc::kNotFound, "this node has no peers"})
+                                        : connector_->connect(replica.address);
+      if (!made.ok()) return;
+      kept = {replica.address, std::move(*made)};
+    }
+    const auto done = fetch_from_peer(*kept.stream, memory_, job, replica.id, kMirrorWait);
+    if (done.ok() || done.error().code == Errc::kNotFound) return;
+    kept = {};
+  }
 }
 
 json SnapshotServer::answer_of_peers(const std::string& what, const json& request,
@@ -230,10 +278,9 @@ json SnapshotServer::answer(const json& request, Session& session) {
     const Result<void> done = session.job->publish(number, id, bytes, hold);
     if (!done.ok()) return to_json(done.error());
     if (hold) session.open.insert(number);
-    session.after_answer = [this, job = session.job->name(), number, rank = id.rank, bytes] {
-      memory_.seal_now(number, default_threads());
-      memory_.make_ready(job, rank, bytes);
-    };
+    const std::lock_guard lock(mutex_);
+    published_.emplace_back(Published{session.job->name(), number, bytes, id.rank});
+    has_published_.notify_one();
     return json::object();
   }
   if (what == "list") {
@@ -244,6 +291,7 @@ json SnapshotServer::answer(const json& request, Session& session) {
     return {{"images", std::move(images)}};
   }
   if (what == "persist") {
+    step_back();  // a connection of its own, and so a thread
     const Result<void> done = session.job->persist(persist_call_from(request));
     return done.ok() ? json::object() : to_json(done.error());
   }

@@ -2,12 +2,14 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <list>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -27,7 +29,9 @@ class SnapshotServer {
   static Result<int> listen(const std::string& socket_path);
   // Takes the socket.
   explicit SnapshotServer(int listener, FolderOpener open_folder = open_posix_folder)
-      : listener_(listener), open_folder_(std::move(open_folder)) {}
+      : listener_(listener), open_folder_(std::move(open_folder)) {
+    sealer_ = std::thread([this] { seal_published(); });
+  }
   // Makes it reachable for those of other nodes, at `address`. Call before run(). The connector
   // outlives the server.
   void join_peers(std::string address, PeerConnector& connector);
@@ -44,12 +48,16 @@ class SnapshotServer {
   void serve(int connection);
   std::shared_ptr<LocalSnapshots> job(const std::string& name);
   void forget(const std::string& name);
+  void seal_published();
   nlohmann::json answer(const nlohmann::json& request, Session& session);
   nlohmann::json answer_of_peers(const std::string& what, const nlohmann::json& request,
                                  const std::string& job);
   Result<void> fetch(const std::string& address, const std::string& job, const ShardId& id,
                      std::chrono::milliseconds wait);
   void mirror(const std::string& address, const std::string& job, const ShardId& id);
+  struct Replica;
+  struct KeptStream;
+  void bring(const Replica& replica, const std::string& job, KeptStream& kept);
 
   const int listener_;
   const FolderOpener open_folder_;
@@ -64,8 +72,22 @@ class SnapshotServer {
   };
   // By job and rank: there while a thread brings one; what is next for it.
   std::map<std::pair<std::string, std::uint32_t>, std::optional<Replica>> mirrors_;
+  struct KeptStream {
+    std::string address;
+    std::unique_ptr<PeerStream> stream;
+  };
+  // By job and rank, between two replicas: a handshake costs more than the copy of a small state.
+  std::map<std::pair<std::string, std::uint32_t>, KeptStream> kept_streams_;
   std::set<int> connections_;
   std::condition_variable connection_ended_;
+  struct Published {
+    std::string job;
+    std::uint64_t number = 0, bytes = 0;
+    std::uint32_t rank = 0;
+  };
+  std::deque<std::optional<Published>> published_;  // nullopt: the end
+  std::condition_variable has_published_;
+  std::thread sealer_;
 };
 
 // The other end. Every call fails with kUnavailable once the server is gone.
