@@ -132,6 +132,11 @@ struct CheckReported {
   NodeId node;
   agent_message::CheckReport report;
 };
+struct GovernanceAsked {
+  GovernanceChange change;
+  WallTime at;  // stamped at the edge
+  std::string by;
+};
 struct DownAsked {
   std::string by;
 };  // the whole cluster is given back; `up` makes it anew
@@ -145,7 +150,7 @@ using Event =
                  event::JobSubmitted, event::JobStopAsked, event::NodeReplaceAsked,
                  event::NodeAddAsked, event::BreakerCloseAsked, event::RendezvousMoved,
                  event::DownAsked, event::NodeFaultCleared, event::DevicesReset, event::ChecksAsked,
-                 event::CheckReported>;
+                 event::CheckReported, event::GovernanceAsked>;
 
 // What the shell must do, in this order.
 namespace effect {

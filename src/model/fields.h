@@ -108,8 +108,15 @@ HF_FIELDS(ClusterSpec, name, id, created, groups, recovers_nodes, is_continuous,
           silence_max, checks)
 HF_FIELDS(Breaker::Mark, node, at)
 HF_FIELDS(Breaker, open, since, recent)
+HF_FIELDS(GovernanceVersion, number, description, config, target, team, is_active, modified,
+          modified_by)
+HF_FIELDS(GovernanceRecord, kind, id, cluster, name, created, created_by, versions)
+HF_FIELDS(GovernanceState, records)
+HF_FIELDS(GovernanceChange, action, kind, id, cluster, name, target_version, description, config,
+          target, team, is_active)
 HF_FIELDS(ClusterState, spec, down, nodes_made, provisioning_failures,
-          jobs_made, incidents_made, checks_made, nodes, jobs, incidents, checks, breaker)
+          jobs_made, incidents_made, checks_made, nodes, jobs, incidents, checks, breaker,
+          governance)
 
 HF_FIELDS(NvlinkReading, link, active, replays, recoveries, crc_errors)
 HF_FIELDS(DeviceReading, index, pci, name, uuid, vbios, error, ecc_corrected_volatile,
@@ -149,6 +156,7 @@ HF_EVENT("breaker_close_asked", event::BreakerCloseAsked, by)
 HF_EVENT("rendezvous_moved", event::RendezvousMoved, node, port)
 HF_EVENT("checks_asked", event::ChecksAsked, nodes, kinds, drain, by)
 HF_EVENT("check_reported", event::CheckReported, node, report)
+HF_EVENT("governance_asked", event::GovernanceAsked, change, at, by)
 HF_EVENT("down_asked", event::DownAsked, by)
 // clang-format on
 
