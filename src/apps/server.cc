@@ -18,10 +18,13 @@
 #include "apps/control_loop.h"
 #include "apps/incident_folder.h"
 #include "apps/keeper_watch.h"
+#include "apps/key_views.h"
+#include "apps/openapi.h"
 #include "apps/rank_logs.h"
 #include "apps/rest_views.h"
 #include "apps/version.h"
 #include "drivers/local.h"
+#include "io/access_keys.h"
 #include "io/certificates.h"
 #include "io/clock.h"
 #include "io/files.h"
@@ -88,6 +91,7 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   std::optional<StateLock> lock_;
   std::optional<ClusterCa> ca_;
   std::unique_ptr<Journal> journal_;
+  std::unique_ptr<AccessKeys> keys_;
   std::unique_ptr<ControlLoop> loop_;
   std::unique_ptr<LocalDriver> driver_;
   std::unique_ptr<RankLogs> logs_;
@@ -105,6 +109,7 @@ Result<void> Server::open() {
   HF_TRY(lock_, StateLock::take(state_));
   HF_TRY(ca_, ClusterCa::load(state_ + "/ca"));
   HF_TRY(journal_, Journal::open(state_, config_.uuid, std::string(kVersion)));
+  HF_TRY(keys_, AccessKeys::open(state_));
   HF_TRY(loop_, ControlLoop::recover(*journal_, *this));
   logs_ = std::make_unique<RankLogs>(state_ + "/jobs");
   driver_ = std::make_unique<LocalDriver>(
@@ -292,6 +297,8 @@ HttpResponse Server::answer(const HttpRequest& request) {
     if (events->after) loop_->wait_for_note(*events->after, events->wait);
     return view_events(*journal_, *events);
   }
+  if (std::holds_alternative<ask::OpenApi>(*ask)) return view_openapi();
+  if (auto answered = answer_keys(*ask, *keys_, wall_now())) return std::move(*answered);
   return loop_->call([&] { return answer_on_loop(*ask); });
 }
 
