@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+import warnings
 
 try:
     import botocore.config
@@ -51,6 +52,9 @@ class Door:
 
 @unittest.skipIf(botocore is None, "NOT TESTED: there is no botocore (apt-get install awscli)")
 class Sdk(unittest.TestCase):
+    def setUp(self):
+        warnings.simplefilter("ignore", ResourceWarning)  # botocore keeps its connections
+
     def refused(self, code, call, **arguments):
         with self.assertRaises(botocore.exceptions.ClientError) as raised:
             call(**arguments)
