@@ -185,6 +185,35 @@ Result<Ask> parse_job_request(const HttpRequest& request, const std::vector<std:
   return no_route(request);
 }
 
+Result<Ask> parse_new_key(const std::string& text) {
+  const auto body = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!body.is_object())
+    return Error{Errc::kUnparsable, "the body is not a JSON object; send {\"role\": ...}"};
+  for (const auto& [key, value] : body.items())
+    if (key != "role")
+      return Error{Errc::kUnknownField, key.substr(0, 80) + ": no such field; there is role"};
+  const auto given = body.find("role");
+  const auto role = parse_word<AccessRole>(
+      given != body.end() && given->is_string() ? given->get<std::string>() : "");
+  if (!role)
+    return invalid("role", given != body.end() ? given->dump() : "",
+                   "give one of viewer, operator, admin");
+  return Ask(ask::CreateKey{*role});
+}
+
+Result<Ask> parse_key_request(const HttpRequest& request, const std::vector<std::string>& words) {
+  const bool post = request.method == "POST";
+  if (words.size() == 2)
+    return post ? parse_new_key(request.body) : Result<Ask>(Ask(ask::ListKeys{}));
+  if (words.size() != 4 || !post) return no_route(request);
+  const auto is_id = [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z'); };
+  if (words[2].size() > 128 || !std::ranges::all_of(words[2], is_id))
+    return invalid("key", words[2], "give the id of an access key, like AKIA0123456789ABCDEF");
+  if (words[3] == "disable") return Ask(ask::DisableKey{words[2]});
+  if (words[3] == "delete") return Ask(ask::DeleteKey{words[2]});
+  return no_route(request);
+}
+
 Result<Ask> parse_events(const HttpRequest& request) {
   const Query query(request.query);
   std::optional<std::uint64_t> after;
@@ -261,6 +290,7 @@ Result<Ask> parse_request(const HttpRequest& request) {
                             : std::vector<std::string_view>{}));
   if (words[1] == "nodes") return parse_node_request(request, words);
   if (words[1] == "jobs") return parse_job_request(request, words);
+  if (words[1] == "keys") return parse_key_request(request, words);
   if (is_events && get) return parse_events(request);
   if (words[1] == "incidents" && get && words.size() <= 3) {
     if (words.size() == 2) return Ask(ask::ListIncidents{});
@@ -277,6 +307,7 @@ Result<Ask> parse_request(const HttpRequest& request) {
     return Ask(ask::DescribeCheck{check});
   }
   if (request.path == "/v1/status" && get) return Ask(ask::Status{});
+  if (request.path == "/v1/openapi" && get) return Ask(ask::OpenApi{});
   if (request.path == "/v1/breaker/close" && post) return Ask(ask::CloseBreaker{});
   if (request.path == "/v1/down" && post) return Ask(ask::Down{});
   return no_route(request);

@@ -3,6 +3,7 @@
 // The control plane's REST face, without its sockets.
 //
 //   GET  /v1/status
+//   GET  /v1/openapi                      docs/openapi.yaml
 //   GET  /v1/nodes
 //   GET  /v1/nodes/{n3}
 //   POST /v1/nodes                        one machine more
@@ -26,6 +27,11 @@
 //   GET  /v1/checks                       runs of deep checks, newest last
 //   POST /v1/checks                       body: api/check_file.h; answers 202 {"check": "c1"}
 //   GET  /v1/checks/{c1}
+//   GET  /v1/keys                         access keys of the HyperPod API, without their secrets
+//   POST /v1/keys                         {"role": "viewer" | "operator" | "admin"}; answers 201
+//                                         {"key": {...}, "secret": S}
+//   POST /v1/keys/{ID}/disable
+//   POST /v1/keys/{ID}/delete
 //   POST /v1/breaker/close
 //   POST /v1/down                         ends the cluster
 //
@@ -46,6 +52,7 @@
 #include "base/id.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "model/access.h"
 #include "model/http.h"
 #include "model/job_spec.h"
 #include "model/link.h"
@@ -63,6 +70,7 @@ struct JobRef {
 namespace ask {
 
 struct Status {};
+struct OpenApi {};
 struct ListNodes {};
 struct DescribeNode {
   NodeId node;
@@ -118,16 +126,28 @@ struct StartChecks {
 struct DescribeCheck {
   CheckId check;
 };
+struct ListKeys {};
+struct CreateKey {
+  AccessRole role = AccessRole::kViewer;
+};
+struct DisableKey {
+  std::string id;
+};
+struct DeleteKey {
+  std::string id;
+};
 struct CloseBreaker {};
 struct Down {};
 
 }  // namespace ask
 
-using Ask = std::variant<ask::Status, ask::ListNodes, ask::DescribeNode, ask::AddNode,
-                         ask::ReplaceNode, ask::ThawNode, ask::InjectNode, ask::ListJobs,
-                         ask::Submit, ask::DescribeJob, ask::StopJob, ask::InjectJob, ask::JobLogs,
-                         ask::ListIncidents, ask::DescribeIncident, ask::Events, ask::CloseBreaker,
-                         ask::Down, ask::ListChecks, ask::StartChecks, ask::DescribeCheck>;
+using Ask =
+    std::variant<ask::Status, ask::ListNodes, ask::DescribeNode, ask::AddNode, ask::ReplaceNode,
+                 ask::ThawNode, ask::InjectNode, ask::ListJobs, ask::Submit, ask::DescribeJob,
+                 ask::StopJob, ask::InjectJob, ask::JobLogs, ask::ListIncidents,
+                 ask::DescribeIncident, ask::Events, ask::CloseBreaker, ask::Down, ask::ListChecks,
+                 ask::StartChecks, ask::DescribeCheck, ask::ListKeys, ask::CreateKey,
+                 ask::DisableKey, ask::DeleteKey, ask::OpenApi>;
 
 [[nodiscard]] Result<Ask> parse_request(const HttpRequest& request);
 

@@ -39,6 +39,12 @@ TEST(Rest, Routes) {
   expect<ask::ListIncidents>(get("/v1/incidents"));
   EXPECT_EQ(expect<ask::DescribeIncident>(get("/v1/incidents/i2")).incident, IncidentId{2});
   expect<ask::CloseBreaker>(post("/v1/breaker/close"));
+  expect<ask::OpenApi>(get("/v1/openapi"));
+  expect<ask::ListKeys>(get("/v1/keys"));
+  EXPECT_EQ(expect<ask::CreateKey>(post("/v1/keys", R"({"role":"operator"})")).role,
+            AccessRole::kOperator);
+  EXPECT_EQ(expect<ask::DisableKey>(post("/v1/keys/AKIA1/disable")).id, "AKIA1");
+  EXPECT_EQ(expect<ask::DeleteKey>(post("/v1/keys/AKIA1/delete")).id, "AKIA1");
   expect<ask::Down>(post("/v1/down"));
 }
 
@@ -130,6 +136,30 @@ TEST(Rest, BadRequests) {
       {post("/v1/jobs/a/inject", R"({"what":"hang","who":1})"),
        "HF1002: who: no such field; there are what, rank, signal, line"},
       {post("/v1/jobs", "{"), "HF1007: job: the body is not JSON; send a JSON object"},
+  };
+  for (const auto& bad : kBad) {
+    const auto ask = parse_request(bad.request);
+    ASSERT_FALSE(ask.ok()) << bad.error;
+    EXPECT_EQ(ask.error().text(), bad.error);
+  }
+}
+
+TEST(Rest, BadKeyRequests) {
+  const struct {
+    HttpRequest request;
+    const char* error;
+  } kBad[] = {
+      {post("/v1/keys", "{}"),
+       "HF1001: role: '' is not allowed; give one of viewer, operator, admin"},
+      {post("/v1/keys", R"({"role":"root"})"),
+       "HF1001: role: '\"root\"' is not allowed; give one of viewer, operator, admin"},
+      {post("/v1/keys", R"({"role":"admin","id":"x"})"),
+       "HF1002: id: no such field; there is role"},
+      {post("/v1/keys/a-b/delete"),
+       "HF1001: key: 'a-b' is not allowed; give the id of an access key, like "
+       "AKIA0123456789ABCDEF"},
+      {get("/v1/keys/AKIA1"),
+       "HF1003: GET /v1/keys/AKIA1: no such address; the API is described in docs/api.md"},
   };
   for (const auto& bad : kBad) {
     const auto ask = parse_request(bad.request);

@@ -27,6 +27,7 @@ void add_all(CLI::App& app, const std::vector<std::string>& job_command) {
   add_incident(app);
   add_events(app);
   add_breaker(app);
+  add_key(app);
   add_checkpoint(app);
   add_chaos(app);
   add_sim(app);

@@ -15,6 +15,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/keeper_watch.h"
+#include "apps/key_views.h"
 #include "apps/server_config.h"
 #include "io/certificates.h"
 #include "io/clock.h"
@@ -50,13 +51,15 @@ Result<void> claim_folder(const std::string& state) {
   HF_TRY_VOID(make_folder(state, 0700));
   for (const std::string& entry : entries_of(state)) {
     if (entry == "ca" || entry == "client" || entry == "client.json" || entry == "server.log" ||
-        entry == "checks.yaml" || entry == "lock")
+        entry == "checks.yaml" || entry == "lock" || entry == "access_keys.json" ||
+        entry == "access_keys.key")
       continue;
     return Error{Errc::kStateCorrupt, "state: " + state + " holds '" + entry +
                                           "' and is no Holdfast state folder; give an empty or a "
                                           "new folder with --state"};
   }
-  HF_TRY_VOID(remove_tree(state + "/ca"));
+  for (const char* made : {"/ca", "/access_keys.json", "/access_keys.key"})
+    HF_TRY_VOID(remove_tree(state + made));
   return remove_tree(state + "/client");
 }
 
@@ -129,6 +132,7 @@ Result<void> prepare_state(const UpRequest& request) {
   HF_TRY_VOID(make_folder(request.state + "/ca", 0700));
   HF_TRY(const ClusterCa ca, ClusterCa::create(request.state + "/ca", config.uuid, wall_now()));
   HF_TRY_VOID(write_client(request.state, config, ca));
+  HF_TRY_VOID(make_first_key(request.state, wall_now()));
   if (!request.checks.empty())
     HF_TRY_VOID(write_file_atomic(request.state + "/checks.yaml", request.checks, 0600));
   return write_server_config(request.state, config);

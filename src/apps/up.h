@@ -18,9 +18,10 @@ struct UpRequest {
   std::string checks;            // for checks.yaml of a new cluster; empty: no such file
 };
 
-// Makes the folder a cluster's, if it is none yet: CA, operator's certificate, cluster.json (last,
-// so that an `up` that was cut off half-way is done again). kWrongState for a cluster of another
-// size, kStateCorrupt for a folder that is somebody else's.
+// Makes the folder a cluster's, if it is none yet: CA, operator's certificate, the first access key
+// (client/credentials), cluster.json (last, so that an `up` that was cut off half-way is done
+// again). kWrongState for a cluster of another size, kStateCorrupt for a folder that is somebody
+// else's.
 Result<void> prepare_state(const UpRequest& request);
 
 // Starts the server of the folder and starts it again whenever it dies, until it is taken down or

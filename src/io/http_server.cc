@@ -101,7 +101,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(const HttpServerOptions& o
     for (const auto& [name, value] : request.params) in.query.emplace(name, value);
     HttpResponse out = handler(in);
     response.status = out.status;
-    response.set_content(std::move(out.body), "application/json");
+    response.set_content(std::move(out.body), out.type);
   };
   server.Get(".*", serve);
   server.Post(".*", serve);

@@ -10,6 +10,7 @@
 #include "base/id.h"
 #include "base/time.h"
 #include "model/check.h"
+#include "model/governance.h"
 #include "model/incident.h"
 #include "model/instance_group.h"
 #include "model/job.h"
@@ -81,6 +82,7 @@ struct ClusterState {
   std::uint32_t checks_made = 0;
   std::map<CheckId, CheckRun> checks;  // those under way, and the last ones of each member
   Breaker breaker;
+  GovernanceState governance;
 };
 
 }  // namespace holdfast

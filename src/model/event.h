@@ -164,6 +164,11 @@ struct CheckReported {
   NodeId node;
   agent_message::CheckReport report;
 };
+struct GovernanceAsked {
+  GovernanceChange change;
+  WallTime at;  // stamped at the edge
+  std::string by;
+};
 struct DownAsked {
   std::string by;
 };  // the whole cluster is given back; `up` makes it anew
@@ -178,7 +183,7 @@ using Event =
                  event::NodeAddAsked, event::BreakerCloseAsked, event::RendezvousMoved,
                  event::DownAsked, event::NodeFaultCleared, event::DevicesReset, event::ChecksAsked,
                  event::CheckReported, event::NodeRebootAsked, event::ClusterUpdateAsked,
-                 event::NodesRemoveAsked, event::SoftwareUpdateAsked>;
+                 event::NodesRemoveAsked, event::SoftwareUpdateAsked, event::GovernanceAsked>;
 
 // What the shell must do, in this order.
 namespace effect {

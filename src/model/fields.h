@@ -112,9 +112,15 @@ HF_FIELDS(ClusterSpec, name, id, created, groups, recovers_nodes, is_continuous,
           silence_max, checks)
 HF_FIELDS(Breaker::Mark, node, at)
 HF_FIELDS(Breaker, open, since, recent)
+HF_FIELDS(GovernanceVersion, number, description, config, target, team, is_active, modified,
+          modified_by)
+HF_FIELDS(GovernanceRecord, kind, id, cluster, name, created, created_by, versions)
+HF_FIELDS(GovernanceState, records)
+HF_FIELDS(GovernanceChange, action, kind, id, cluster, name, target_version, description, config,
+          target, team, is_active)
 HF_FIELDS(ClusterState, spec, down, phase, failure, groups_made, places_made, groups,
           additions, software_update, nodes_made, jobs_made, incidents_made, checks_made, nodes, jobs,
-          incidents, checks, breaker)
+          incidents, checks, breaker, governance)
 
 HF_FIELDS(NvlinkReading, link, active, replays, recoveries, crc_errors)
 HF_FIELDS(DeviceReading, index, pci, name, uuid, vbios, error, ecc_corrected_volatile,
@@ -158,6 +164,7 @@ HF_EVENT("cluster_update_asked", event::ClusterUpdateAsked, spec, by, token, req
 HF_EVENT("nodes_remove_asked", event::NodesRemoveAsked, nodes, by)
 HF_EVENT("node_reboot_asked", event::NodeRebootAsked, node, by)
 HF_EVENT("software_update_asked", event::SoftwareUpdateAsked, groups, batch, wait, by)
+HF_EVENT("governance_asked", event::GovernanceAsked, change, at, by)
 HF_EVENT("down_asked", event::DownAsked, by)
 // clang-format on
 

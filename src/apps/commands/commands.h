@@ -71,6 +71,7 @@ void add_job(CLI::App& app);
 void add_incident(CLI::App& app);
 void add_events(CLI::App& app);
 void add_breaker(CLI::App& app);
+void add_key(CLI::App& app);
 void add_chaos(CLI::App& app);
 void add_sim(CLI::App& app);
 void add_advise(CLI::App& app);

@@ -92,6 +92,8 @@ Result<void> Controller::check(const Event& request) const {
                                         std::string(word_of(state_.phase)) +
                                         "; wait until it is InService"};
   if (const auto* asked = std::get_if<event::ChecksAsked>(&request)) return check_checks(*asked);
+  if (const auto* asked = std::get_if<event::GovernanceAsked>(&request))
+    return check_governance_asked(*asked);
   if (std::holds_alternative<event::BreakerCloseAsked>(request) && !state_.breaker.open)
     return Error{Errc::kWrongState, "breaker: it is closed already"};
   return {};

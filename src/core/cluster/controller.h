@@ -119,6 +119,9 @@ class Controller {
   // controller_checks.cc: deep checks
   void on(const event::ChecksAsked& asked);
   void on(const event::CheckReported& reported);
+  // controller_governance.cc: what teams may use
+  void on(const event::GovernanceAsked& asked);
+  [[nodiscard]] Result<void> check_governance_asked(const event::GovernanceAsked& asked) const;
   // A machine that has come, or has come back: it works when its checks have passed.
   void admit(NodeRecord& node, const std::vector<CheckKind>& kinds, const std::string& by,
              const std::string& how);
