@@ -74,6 +74,11 @@ struct ReplaceNode {
 struct ThawNode {
   NodeId node;
 };
+struct NodeLogs {  // what its lifecycle scripts print
+  NodeId node;
+  std::uint64_t offset = 0;
+  std::uint32_t max_bytes = 0;  // 1..1 MiB
+};
 struct InjectNode {
   NodeId node;
   Injection what = Injection::kNodeKill;  // kNodeKill, kNodeFreeze, kKernelLog, kGpu
@@ -123,11 +128,12 @@ struct Down {};
 
 }  // namespace ask
 
-using Ask = std::variant<ask::Status, ask::ListNodes, ask::DescribeNode, ask::AddNode,
-                         ask::ReplaceNode, ask::ThawNode, ask::InjectNode, ask::ListJobs,
-                         ask::Submit, ask::DescribeJob, ask::StopJob, ask::InjectJob, ask::JobLogs,
-                         ask::ListIncidents, ask::DescribeIncident, ask::Events, ask::CloseBreaker,
-                         ask::Down, ask::ListChecks, ask::StartChecks, ask::DescribeCheck>;
+using Ask =
+    std::variant<ask::Status, ask::ListNodes, ask::DescribeNode, ask::AddNode, ask::ReplaceNode,
+                 ask::ThawNode, ask::InjectNode, ask::ListJobs, ask::Submit, ask::DescribeJob,
+                 ask::StopJob, ask::InjectJob, ask::JobLogs, ask::ListIncidents,
+                 ask::DescribeIncident, ask::Events, ask::CloseBreaker, ask::Down, ask::ListChecks,
+                 ask::StartChecks, ask::DescribeCheck, ask::NodeLogs>;
 
 [[nodiscard]] Result<Ask> parse_request(const HttpRequest& request);
 

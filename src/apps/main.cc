@@ -21,6 +21,7 @@ void add_all(CLI::App& app, const std::vector<std::string>& job_command) {
   add_run(app, job_command);
   add_job(app);
   add_node(app);
+  add_cluster(app);
   add_check(app);
   add_incident(app);
   add_events(app);

@@ -14,10 +14,13 @@
 #include <nlohmann/json.hpp>
 
 #include "api/check_file.h"
+#include "api/lifecycle_config.h"
 #include "api/rest.h"
 #include "apps/control_loop.h"
 #include "apps/incident_folder.h"
 #include "apps/keeper_watch.h"
+#include "apps/lifecycle_files.h"
+#include "apps/providers.h"
 #include "apps/rank_logs.h"
 #include "apps/rest_views.h"
 #include "apps/version.h"
@@ -40,6 +43,7 @@ constexpr Duration kAgentCertificateLifetime = seconds(90ll * 24 * 3600);
 // would not: while jobs run it comes a moment later.
 constexpr Duration kRefillDelay = seconds(3);
 constexpr Duration kDownTimeout = seconds(10);
+constexpr Duration kDownTimeoutElsewhere = seconds(60);  // machines of other hosts
 constexpr std::size_t kConfigMax = 64 * 1024;
 
 // Wires the control loop to agents, clients and machines. Everything but the listener's calls runs
@@ -70,6 +74,8 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
 
  private:
   void take(NodeId node, std::uint64_t stream, AgentMessage message);
+  void give_lifecycle_files(NodeId node, const agent_message::LifecycleFilesWanted& wanted);
+  [[nodiscard]] std::map<std::string, std::string> lifecycle_files_config() const;
   HttpResponse answer(const HttpRequest& request);
   HttpResponse inject(NodeId node, const server_message::Inject& what);
   HttpResponse answer_on_loop(const Ask& ask);
@@ -89,8 +95,9 @@ class Server final : public ControlLoop::World, public LinkServer::Listener {
   std::optional<ClusterCa> ca_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<ControlLoop> loop_;
-  std::unique_ptr<LocalDriver> driver_;
+  std::unique_ptr<MachineProvider> provider_;
   std::unique_ptr<RankLogs> logs_;
+  std::unique_ptr<LifecycleFiles> lifecycle_files_;
   asio::thread_pool behind_{1};  // what need not be done before anything else
   std::unique_ptr<asio::signal_set> signals_;
   std::optional<KeeperWatch> keeper_;
@@ -106,21 +113,28 @@ Result<void> Server::open() {
   HF_TRY(ca_, ClusterCa::load(state_ + "/ca"));
   HF_TRY(journal_, Journal::open(state_, config_.uuid, std::string(kVersion)));
   HF_TRY(loop_, ControlLoop::recover(*journal_, *this));
-  logs_ = std::make_unique<RankLogs>(state_ + "/jobs");
-  driver_ = std::make_unique<LocalDriver>(
-      loop_->context(),
-      LocalDriver::Options{
-          .cluster = config_.uuid,
-          .nodes_folder = state_ + "/nodes",
-          .agent_command = {"/proc/self/exe", "agent", "--server",
-                            config_.host + ":" + std::to_string(config_.link_port), "--ca",
-                            state_ + "/ca/ca.crt", "--cluster", config_.uuid, "--devices",
-                            config_.devices, "--host-root", config_.host_root, "--folder"},
-          .environment = agent_environment()},
-      [this](NodeId node) { return make_token(node); },
-      [this](NodeId node, const std::string& reason) {
-        loop_->submit(event::NodesLost{{node}, reason, true});
+  logs_ = std::make_unique<RankLogs>(state_ + "/jobs", state_ + "/nodes-logs");
+  lifecycle_files_ = std::make_unique<LifecycleFiles>(
+      loop_->context(), [this](NodeId) { return lifecycle_files_config(); },
+      [this](NodeId node, server_message::LifecycleFiles files) {
+        if (link_ != nullptr) link_->send(node, files);
       });
+  HF_TRY(provider_, make_provider(
+                        loop_->context(),
+                        {.provider = config_.provider,
+                         .cluster = config_.uuid,
+                         .nodes_folder = state_ + "/nodes",
+                         .hosts_file = state_ + "/hosts.json",
+                         .ca_file = state_ + "/ca/ca.crt",
+                         .server = config_.host + ":" + std::to_string(config_.link_port),
+                         .devices = config_.devices,
+                         .host_root = config_.host_root,
+                         .environment = agent_environment()},
+                        [this](NodeId node) { return make_token(node); },
+                        [this](NodeId node, const std::string& reason) {
+                          lifecycle_files_->forget(node);
+                          loop_->submit(event::NodesLost{{node}, reason, true});
+                        }));
   return {};
 }
 
@@ -135,11 +149,14 @@ Result<void> Server::start(int keeper) {
   });
   bool nobody = true;
   for (const auto& [id, node] : loop_->controller().state().nodes) {
-    if (node.state == NodeState::kGone) continue;
+    if (node.state == NodeState::kGone) {
+      provider_->release(id);
+      continue;
+    }
     nobody = false;
     const bool is_down =
         node.state == NodeState::kProvisioning || node.state == NodeState::kRebooting;
-    if (!is_down && config_.local_machines) driver_->adopt(id);
+    if (!is_down) provider_->adopt(id);
   }
   if (nobody) loop_->submit(event::ClusterMade{config_.spec});
   return {};
@@ -192,21 +209,19 @@ void Server::send(NodeId node, const ServerMessage& message) {
   if (link_ == nullptr) return;
   link_->send(node, message);
   if (!std::holds_alternative<server_message::Fenced>(message)) return;
+  provider_->release(node);
   if (const auto stream = streams_.find(node); stream != streams_.end())
     link_->close(node, stream->second);
 }
 
 void Server::terminate(NodeId node) {
-  if (config_.local_machines) return driver_->terminate(node);
-  if (const auto stream = streams_.find(node); stream != streams_.end())
+  if (const auto stream = streams_.find(node); stream != streams_.end() && link_ != nullptr)
     link_->close(node, stream->second);
-  loop_->submit(event::NodesLost{{node}, "given back", true});
+  provider_->terminate(node);
 }
 
-// A machine that is somebody else's cannot be restarted from here: it is given back.
 void Server::reboot(NodeId node) {
-  if (config_.local_machines) return driver_->reboot(node);
-  terminate(node);
+  provider_->reboot(node);
 }
 
 void Server::keep(const effect::KeepEvidence& evidence) {
@@ -223,21 +238,19 @@ void Server::keep(const effect::KeepEvidence& evidence) {
 }
 
 void Server::provision(NodeId node) {
-  if (!config_.local_machines) {
-    const std::string folder = state_ + "/nodes/" + to_string(node);
-    Result<void> written = make_folder(folder, 0700);
-    if (written.ok()) written = write_file_atomic(folder + "/join.token", make_token(node), 0600);
-    if (!written.ok()) spdlog::error("{}", written.error().text());
-    return;
+  MachineWish wish{.node = node};
+  if (const auto& groups = loop_->controller().state().spec.groups; groups.size() == 1) {
+    wish.group = groups.front().name;
+    wish.instance_types = groups.front().instance_types;
   }
   const auto& jobs = loop_->controller().state().jobs;
   const bool busy = std::any_of(jobs.begin(), jobs.end(),
                                 [](const auto& entry) { return !entry.second.has_ended(); });
-  if (!busy) return driver_->provision(node);
+  if (!busy || config_.provider != "local") return provider_->provision(wish);
   auto timer = std::make_shared<asio::steady_timer>(loop_->context());
   timer->expires_after(std::chrono::nanoseconds(kRefillDelay.ns));
-  timer->async_wait([this, node, timer](const asio::error_code& error) {
-    if (!error) driver_->provision(node);
+  timer->async_wait([this, wish, timer](const asio::error_code& error) {
+    if (!error) provider_->provision(wish);
   });
 }
 
@@ -248,6 +261,7 @@ Result<LinkServer::Joined> Server::on_join(std::string_view token, std::string_v
     const auto& nodes = loop_->controller().state().nodes;
     const auto found = nodes.find(node);
     return found != nodes.end() && (found->second.state == NodeState::kProvisioning ||
+                                    found->second.state == NodeState::kLifecycleScript ||
                                     found->second.state == NodeState::kRebooting);
   });
   if (!expected)
@@ -276,13 +290,30 @@ void Server::take(NodeId node, std::uint64_t stream, AgentMessage message) {
   if (stream < newest) return;
   newest = stream;
   if (const auto* chunk = std::get_if<agent_message::LogChunk>(&message)) {
-    if (const auto kept = logs_->write(*chunk); kept.ok())
+    if (const auto kept = logs_->write(node, *chunk); kept.ok())
       link_->send(node, server_message::LogAck{chunk->job, chunk->attempt, chunk->rank,
                                                chunk->offset + chunk->bytes.size()});
     else
       spdlog::warn("{}", kept.error().text());
   }
+  if (const auto* wanted = std::get_if<agent_message::LifecycleFilesWanted>(&message))
+    give_lifecycle_files(node, *wanted);
   loop_->take(node, std::move(message));
+}
+
+void Server::give_lifecycle_files(NodeId id, const agent_message::LifecycleFilesWanted& wanted) {
+  const NodeRecord* node = loop_->controller().node(id);
+  if (node == nullptr || node->state != NodeState::kLifecycleScript) return;
+  if (const LifecycleScripts* scripts = loop_->controller().scripts_of(*node))
+    lifecycle_files_->answer(id, wanted, scripts->source);
+}
+
+std::map<std::string, std::string> Server::lifecycle_files_config() const {
+  const ClusterState& state = loop_->controller().state();
+  if (state.spec.groups.size() != 1) return {};
+  return lifecycle_config(
+      state, state.spec.groups.front(),
+      {.cluster_arn = state.spec.id, .instance_id = [](NodeId node) { return to_string(node); }});
 }
 
 HttpResponse Server::answer(const HttpRequest& request) {
@@ -314,7 +345,10 @@ HttpResponse Server::answer_on_loop(const Ask& ask) {
   if (std::holds_alternative<ask::CloseBreaker>(ask))
     return accept(event::BreakerCloseAsked{"operator"});
   if (const auto* thaw = std::get_if<ask::ThawNode>(&ask)) {
-    const auto thawed = driver_->thaw(thaw->node);
+    auto* local = dynamic_cast<LocalDriver*>(provider_.get());
+    if (local == nullptr)
+      return render_error({Errc::kWrongState, "node: only one of this host can be thawed"});
+    const auto thawed = local->thaw(thaw->node);
     return thawed.ok() ? HttpResponse{202, "{}"} : render_error(thawed.error());
   }
   if (const auto* node = std::get_if<ask::InjectNode>(&ask)) {
@@ -381,7 +415,8 @@ void Server::take_down() {
   loop_->submit(event::DownAsked{"operator"});
   loop_->take_turn();
   // The agents are told to die already; the answer to this request still has to leave.
-  await_end(monotonic_ns() + kDownTimeout.ns);
+  await_end(monotonic_ns() +
+            (config_.provider == "local" ? kDownTimeout : kDownTimeoutElsewhere).ns);
 }
 
 // Down is when nothing of the cluster runs any more, frozen nodes included.
@@ -390,11 +425,23 @@ void Server::await_end(std::int64_t deadline) {
   timer->expires_after(std::chrono::milliseconds(100));
   timer->async_wait([this, timer, deadline](const asio::error_code& error) {
     if (error) return;
-    const bool ended = !config_.local_machines || driver_->kill_everything();
+    const bool ended = provider_->end_everything();
     if (!ended && monotonic_ns() < deadline) return await_end(deadline);
     if (!ended) spdlog::error("processes of the cluster cannot be killed; they hang in the kernel");
     loop_->stop();
   });
+}
+
+// The nodes of a cluster that `up` has made, with the scripts that it was given.
+InstanceGroup group_with_scripts(const nlohmann::json& json, const ClusterSpec& spec) {
+  const auto& scripts = json.at("lifecycle");
+  return {.number = 1,
+          .name = "nodes",
+          .count = spec.nodes,
+          .spares = spec.spares,
+          .lifecycle = {.source = scripts.at("source"),
+                        .on_create = scripts.at("on_create"),
+                        .on_init_complete = scripts.at("on_init_complete")}};
 }
 
 }  // namespace
@@ -412,11 +459,8 @@ Result<ServerConfig> read_server_config(const std::string& state) {
     config.spec.breaker_percent = json.at("breaker_percent");
     config.devices = json.value("devices", config.devices);
     config.host_root = json.value("host_root", config.host_root);
-    const std::string driver = json.value("driver", "local");
-    if (driver != "local" && driver != "external")
-      return Error{Errc::kInvalidField, state + "/cluster.json: driver: '" + driver +
-                                            "' is not known; write local or external"};
-    config.local_machines = driver == "local";
+    config.provider = json.value("driver", config.provider);
+    if (json.contains("lifecycle")) config.spec.groups = {group_with_scripts(json, config.spec)};
     config.host = json.at("host");
     config.link_port = json.at("link_port");
     config.api_port = json.at("api_port");
@@ -431,18 +475,24 @@ Result<ServerConfig> read_server_config(const std::string& state) {
 }
 
 Result<void> write_server_config(const std::string& state, const ServerConfig& config) {
-  const nlohmann::json json{{"uuid", config.uuid},
-                            {"name", config.spec.name},
-                            {"nodes", config.spec.nodes},
-                            {"spares", config.spec.spares},
-                            {"machines_max", config.spec.machines_max},
-                            {"breaker_percent", config.spec.breaker_percent},
-                            {"devices", config.devices},
-                            {"host_root", config.host_root},
-                            {"driver", config.local_machines ? "local" : "external"},
-                            {"host", config.host},
-                            {"link_port", config.link_port},
-                            {"api_port", config.api_port}};
+  nlohmann::json json{{"uuid", config.uuid},
+                      {"name", config.spec.name},
+                      {"nodes", config.spec.nodes},
+                      {"spares", config.spec.spares},
+                      {"machines_max", config.spec.machines_max},
+                      {"breaker_percent", config.spec.breaker_percent},
+                      {"devices", config.devices},
+                      {"host_root", config.host_root},
+                      {"driver", config.provider},
+                      {"host", config.host},
+                      {"link_port", config.link_port},
+                      {"api_port", config.api_port}};
+  if (!config.spec.groups.empty()) {
+    const LifecycleScripts& scripts = config.spec.groups.front().lifecycle;
+    json["lifecycle"] = {{"source", scripts.source},
+                         {"on_create", scripts.on_create},
+                         {"on_init_complete", scripts.on_init_complete}};
+  }
   return write_file_atomic(state + "/cluster.json", json.dump(2) + "\n", 0600);
 }
 

@@ -20,14 +20,14 @@
 
 namespace holdfast {
 
-enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet, kRepair, kCheck };
+enum class TimerKind { kDrain, kStacks, kStart, kBackoff, kQuiet, kRepair, kCheck, kLifecycle };
 template <>
 inline constexpr auto kWords<TimerKind> = std::to_array<std::string_view>(
-    {"drain", "stacks", "start", "backoff", "quiet", "repair", "check"});
+    {"drain", "stacks", "start", "backoff", "quiet", "repair", "check", "lifecycle"});
 
 // A timer belongs to one attempt of one job, or to one repair of one node (`attempt` is then the
-// number of that repair), so a late one is recognised as stale; that of deep checks to their run,
-// which has its own time.
+// number of that repair) or one run of its lifecycle scripts (likewise), so a late one is
+// recognised as stale; that of deep checks to their run, which has its own time.
 struct TimerId {
   TimerKind kind = TimerKind::kDrain;
   JobId job;
@@ -132,6 +132,10 @@ struct CheckReported {
   NodeId node;
   agent_message::CheckReport report;
 };
+struct LifecycleReported {
+  NodeId node;
+  agent_message::LifecycleReported report;
+};
 struct DownAsked {
   std::string by;
 };  // the whole cluster is given back; `up` makes it anew
@@ -145,7 +149,7 @@ using Event =
                  event::JobSubmitted, event::JobStopAsked, event::NodeReplaceAsked,
                  event::NodeAddAsked, event::BreakerCloseAsked, event::RendezvousMoved,
                  event::DownAsked, event::NodeFaultCleared, event::DevicesReset, event::ChecksAsked,
-                 event::CheckReported>;
+                 event::CheckReported, event::LifecycleReported>;
 
 // What the shell must do, in this order.
 namespace effect {

@@ -60,6 +60,7 @@ void add_server(CLI::App& app);
 void add_agent(CLI::App& app);
 // src/apps/commands/
 void add_status(CLI::App& app);
+void add_cluster(CLI::App& app);
 void add_node(CLI::App& app);
 void add_node_check(CLI::App& node_group);
 void add_check(CLI::App& app);

@@ -27,6 +27,11 @@ void Controller::on(const event::NodeFault& found) {
   const Fault& fault = found.fault;
   keep_fault(node->health, fault, found.present, now_);
   if (node->state == NodeState::kDeepHealthCheck) return fault_in_check(*node, fault);
+  if (node->state == NodeState::kLifecycleScript && condemns_node(fault)) {
+    // Cured before it works: see on(LifecycleReported).
+    node->health.due = std::max(node->health.due, choose_rung(fault, node->health, now_).action);
+    node->health.due_for = fault;
+  }
   if (!node->is_live()) return;  // it is out already
   const std::string text = text_of(found.node, fault);
   if (fault.action == Action::kAskOperator) {

@@ -96,6 +96,7 @@ void Controller::on(const event::StacksCollected& collected) {
 void Controller::on(const event::TimerFired& fired) {
   const TimerId& timer = fired.timer;
   if (timer.kind == TimerKind::kRepair) return on_repair_late(timer);
+  if (timer.kind == TimerKind::kLifecycle) return on_lifecycle_late(timer);
   if (timer.kind == TimerKind::kCheck) {
     if (const auto run = state_.checks.find(timer.check); run != state_.checks.end())
       advance(run->second);
@@ -137,6 +138,7 @@ void Controller::on(const event::TimerFired& fired) {
         close_incident(*job, IncidentState::kRecovered);
       return;
     case TimerKind::kRepair:
+    case TimerKind::kLifecycle:
       return;
   }
 }
