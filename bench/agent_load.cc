@@ -202,7 +202,7 @@ void raise_descriptor_limit() {
 Result<void> run(const std::string& state, std::uint32_t agents) {
   HF_TRY_VOID(prepare_state({.state = state, .spec = {.name = "load", .nodes = agents}}));
   HF_TRY(ServerConfig config, read_server_config(state));
-  config.local_machines = false;
+  config.provider = "external";
   HF_TRY_VOID(write_server_config(state, config));
   HF_TRY(ClusterCa ca, ClusterCa::load(state + "/ca"));
   std::cout << "prepared" << std::endl;

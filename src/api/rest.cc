@@ -139,6 +139,12 @@ Result<Ask> parse_node_request(const HttpRequest& request, const std::vector<std
   }
   HF_TRY(const NodeId node, parse_id<NodeId>(words[2], "node"));
   if (words.size() == 3 && !post) return Ask(ask::DescribeNode{node});
+  if (words.size() == 4 && !post && words[3] == "logs") {
+    const Query query(request.query);
+    HF_TRY(const std::uint64_t offset, query.number("offset", 0, 0, kMax64));
+    HF_TRY(const std::uint64_t max_bytes, query.number("max_bytes", 64 << 10, 1, kLogBytesMax));
+    return Ask(ask::NodeLogs{node, offset, static_cast<std::uint32_t>(max_bytes)});
+  }
   if (words.size() == 4 && post) {
     if (words[3] == "replace") return Ask(ask::ReplaceNode{node});
     if (words[3] == "thaw") return Ask(ask::ThawNode{node});
@@ -282,12 +288,14 @@ Result<Ask> parse_request(const HttpRequest& request) {
   if (words.size() < 2 || words.size() > 4 || words[0] != "v1" || !(get || post))
     return no_route(request);
   const bool is_logs = words.size() == 4 && words[1] == "jobs" && words[3] == "logs";
+  const bool is_node_logs = words.size() == 4 && words[1] == "nodes" && words[3] == "logs";
   const bool is_events = words.size() == 2 && words[1] == "events";
   HF_TRY_VOID(
       Query(request.query)
           .only(is_logs ? std::vector<std::string_view>{"attempt", "rank", "offset", "max_bytes"}
-                : is_events ? std::vector<std::string_view>{"after", "limit", "wait_ms"}
-                            : std::vector<std::string_view>{}));
+                : is_node_logs ? std::vector<std::string_view>{"offset", "max_bytes"}
+                : is_events    ? std::vector<std::string_view>{"after", "limit", "wait_ms"}
+                               : std::vector<std::string_view>{}));
   if (words[1] == "nodes") return parse_node_request(request, words);
   if (words[1] == "jobs") return parse_job_request(request, words);
   if (words[1] == "keys") return parse_key_request(request, words);

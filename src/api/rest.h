@@ -82,6 +82,11 @@ struct ReplaceNode {
 struct ThawNode {
   NodeId node;
 };
+struct NodeLogs {  // what its lifecycle scripts print
+  NodeId node;
+  std::uint64_t offset = 0;
+  std::uint32_t max_bytes = 0;  // 1..1 MiB
+};
 struct InjectNode {
   NodeId node;
   Injection what = Injection::kNodeKill;  // kNodeKill, kNodeFreeze, kKernelLog, kGpu
@@ -147,7 +152,7 @@ using Ask =
                  ask::StopJob, ask::InjectJob, ask::JobLogs, ask::ListIncidents,
                  ask::DescribeIncident, ask::Events, ask::CloseBreaker, ask::Down, ask::ListChecks,
                  ask::StartChecks, ask::DescribeCheck, ask::ListKeys, ask::CreateKey,
-                 ask::DisableKey, ask::DeleteKey, ask::OpenApi>;
+                 ask::DisableKey, ask::DeleteKey, ask::OpenApi, ask::NodeLogs>;
 
 [[nodiscard]] Result<Ask> parse_request(const HttpRequest& request);
 

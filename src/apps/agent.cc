@@ -16,6 +16,7 @@
 #include "apps/check_launcher.h"
 #include "apps/checkpoint_library.h"
 #include "apps/device_watch.h"
+#include "apps/lifecycle_runner.h"
 #include "apps/log_shipper.h"
 #include "apps/python_files.h"
 #include "apps/rank_launcher.h"
@@ -47,7 +48,9 @@ DeviceWatch::Options watch_options(const AgentConfig& config) {
 
 // Wires the agent's machine to processes, files and the link. One thread, but for the link's
 // callbacks, which only post.
-class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
+class Agent final : public LinkClient::Listener,
+                    public RankLauncher::Listener,
+                    public LifecycleRunner::Listener {
  public:
   Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIdentity identity);
   int run(LinkClient::Options link);
@@ -67,6 +70,16 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
   void rank_started(const RankLauncher::Key& key, pid_t pid) override;
   void rank_ended(const RankLauncher::Key& key, const RankExit& exit) override;
 
+  // LifecycleRunner::Listener
+  bool send_to_server(const agent_message::LifecycleFilesWanted& wanted) override {
+    return link_->send(wanted);
+  }
+  void lifecycle_tried(agent_event::LifecycleTried tried) override { step(std::move(tried)); }
+  void program_started(pid_t pid) override {
+    launcher_.add_helper(
+        pid, [this, pid](const ExitStatus& status) { lifecycle_.program_ended(pid, status); });
+  }
+
  private:
   void step(const AgentEvent& event);
   void take(const ServerMessage& message);
@@ -84,6 +97,9 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
   void perform(const agent_effect::ArmHeartbeat& heartbeat);
   void perform(const agent_effect::StartCheck& check) { checks_.start(check.start); }
   void perform(const agent_effect::StopCheck&) { checks_.stop(); }
+  void perform(const agent_effect::TryLifecycle& scripts);
+  void perform(const agent_effect::StopLifecycle&) { lifecycle_.stop(); }
+  void perform(const agent_effect::ArmLifecycleRetry& retry);
   void perform(const agent_effect::Leave& leave);
   void perform(const agent_effect::ResetDevices& reset) { devices_.reset(reset.devices); }
 
@@ -102,6 +118,7 @@ class Agent final : public LinkClient::Listener, public RankLauncher::Listener {
   AgentMachine machine_;
   RankLauncher launcher_;
   CheckLauncher checks_;
+  LifecycleRunner lifecycle_;
   LogShipper logs_;
   StackCollector stacks_;
   KernelLogTail kernel_log_;
@@ -134,6 +151,13 @@ Agent::Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIde
           [this](agent_message::CheckReport report) {
             step(agent_event::CheckDone{std::move(report)});
           }),
+      lifecycle_(context_,
+                 {.node = node,
+                  .cluster = config_.cluster,
+                  .folder = config_.folder,
+                  .config = lifecycle_config_folder(config_.folder, config_.host_root == "/"),
+                  .environment = own_environment()},
+                 *this),
       logs_([this](const agent_message::LogChunk& chunk) { return link_->send(chunk); }),
       stacks_(context_,
               [this](const agent_message::StacksCollected& stacks) {
@@ -146,12 +170,14 @@ Agent::Agent(AgentConfig config, NodeId node, std::string python_folder, PeerIde
 
 int Agent::run(LinkClient::Options link) {
   pick_rendezvous_port();
+  step(lifecycle_.found());
   link_ = std::make_unique<LinkClient>(std::move(link), *this);
   watch_children();
   end_.async_wait([this](const asio::error_code& error, int) {
     if (error) return;
     launcher_.kill_all(SIGKILL);
     checks_.stop();
+    lifecycle_.stop();
     context_.stop();
   });
   look();
@@ -201,6 +227,8 @@ void Agent::take(const ServerMessage& message) {
     if (inject->what == Injection::kGpu) return change_devices(inject->line);
     return inject_here(*inject, launcher_, config_.kernel_log);
   }
+  if (const auto* files = std::get_if<server_message::LifecycleFiles>(&message))
+    return lifecycle_.take(*files);
   if (std::holds_alternative<server_message::Welcome>(message)) logs_.reconnected();
   step(agent_event::Received{message});
 }
@@ -214,6 +242,10 @@ void Agent::change_devices(const std::string& what) {
 void Agent::perform(const agent_effect::Send& send) {
   // The output of a rank comes before the news of its end.
   if (std::holds_alternative<agent_message::RankExited>(send.message)) logs_.ship();
+  if (const auto* report = std::get_if<agent_message::LifecycleReported>(&send.message)) {
+    lifecycle_.keep(*report);
+    logs_.ship();
+  }
   link_->send(send.message);
 }
 
@@ -227,6 +259,19 @@ void Agent::perform(const agent_effect::StartRank& start) {
     beat();
   }
   look();
+}
+
+void Agent::perform(const agent_effect::TryLifecycle& scripts) {
+  logs_.add({}, LifecycleRunner::log_path(config_.folder));
+  lifecycle_.start(scripts.start);
+}
+
+void Agent::perform(const agent_effect::ArmLifecycleRetry& retry) {
+  auto timer = std::make_shared<asio::steady_timer>(context_);
+  timer->expires_after(std::chrono::nanoseconds(retry.after.ns));
+  timer->async_wait([this, timer, run = retry.run](const asio::error_code& error) {
+    if (!error) step(agent_event::LifecycleRetryDue{run});
+  });
 }
 
 void Agent::perform(const agent_effect::CollectStacks& collect) {

@@ -2,15 +2,20 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 
 #include <spdlog/spdlog.h>
 #include <asio/steady_timer.hpp>
 #include <nlohmann/json.hpp>
 
+#include "api/hyperpod/ids.h"
+#include "api/lifecycle_config.h"
 #include "apps/incident_folder.h"
+#include "apps/providers.h"
 #include "apps/rest_views.h"
 #include "apps/version.h"
+#include "drivers/local.h"
 #include "io/clock.h"
 #include "io/files.h"
 #include "io/join_token.h"
@@ -25,6 +30,7 @@ constexpr Duration kCertificateLifetime = seconds(90ll * 24 * 3600);
 // would not: while jobs run it comes a moment later.
 constexpr Duration kRefillDelay = seconds(3);
 constexpr Duration kDownTimeout = seconds(10);
+constexpr Duration kDownTimeoutElsewhere = seconds(60);  // machines of other hosts
 
 }  // namespace
 
@@ -33,21 +39,28 @@ Result<void> ClusterServer::open() {
   HF_TRY(ca_, ClusterCa::load(state_ + "/ca"));
   HF_TRY(journal_, Journal::open(state_, config_.uuid, std::string(kVersion)));
   HF_TRY(loop_, ControlLoop::recover(*journal_, *this));
-  logs_ = std::make_unique<RankLogs>(state_ + "/jobs");
-  driver_ = std::make_unique<LocalDriver>(
-      loop_->context(),
-      LocalDriver::Options{
-          .cluster = config_.uuid,
-          .nodes_folder = state_ + "/nodes",
-          .agent_command = {"/proc/self/exe", "agent", "--server",
-                            config_.host + ":" + std::to_string(config_.link_port), "--ca",
-                            state_ + "/ca/ca.crt", "--cluster", config_.uuid, "--devices",
-                            config_.devices, "--host-root", config_.host_root, "--folder"},
-          .environment = agent_environment()},
-      [this](NodeId node) { return make_token(node); },
-      [this](NodeId node, const std::string& reason) {
-        loop_->submit(event::NodesLost{{node}, reason, true});
+  logs_ = std::make_unique<RankLogs>(state_ + "/jobs", state_ + "/nodes-logs");
+  lifecycle_files_ = std::make_unique<LifecycleFiles>(
+      loop_->context(), [this](NodeId node) { return lifecycle_files_config(node); },
+      [this](NodeId node, server_message::LifecycleFiles files) {
+        if (link_ != nullptr) link_->send(node, files);
       });
+  const ProviderSetting setting{.provider = config_.provider,
+                                .cluster = config_.uuid,
+                                .nodes_folder = state_ + "/nodes",
+                                .hosts_file = state_ + "/hosts.json",
+                                .ca_file = state_ + "/ca/ca.crt",
+                                .server = config_.host + ":" + std::to_string(config_.link_port),
+                                .devices = config_.devices,
+                                .host_root = config_.host_root,
+                                .environment = agent_environment()};
+  HF_TRY(provider_,
+         make_provider(
+             loop_->context(), setting, [this](NodeId node) { return make_token(node); },
+             [this](NodeId node, const std::string& reason) {
+               lifecycle_files_->forget(node);
+               loop_->submit(event::NodesLost{{node}, reason, true});
+             }));
   return {};
 }
 
@@ -63,9 +76,12 @@ Result<void> ClusterServer::start() {
                                   *this));
   const ClusterState& known = loop_->controller().state();
   for (const auto& [id, node] : known.nodes) {
-    const bool is_down = node.state == NodeState::kGone || node.state == NodeState::kProvisioning ||
-                         node.state == NodeState::kRebooting;
-    if (!is_down && config_.local_machines) driver_->adopt(id);
+    const bool is_down =
+        node.state == NodeState::kProvisioning || node.state == NodeState::kRebooting;
+    if (node.state == NodeState::kGone)
+      provider_->release(id);
+    else if (!is_down)
+      provider_->adopt(id);
   }
   if (known.spec.groups.empty() || known.down) loop_->submit(event::ClusterMade{config_.spec});
   return {};
@@ -109,21 +125,19 @@ void ClusterServer::send(NodeId node, const ServerMessage& message) {
   if (link_ == nullptr) return;
   link_->send(node, message);
   if (!std::holds_alternative<server_message::Fenced>(message)) return;
+  provider_->release(node);
   if (const auto stream = streams_.find(node); stream != streams_.end())
     link_->close(node, stream->second);
 }
 
 void ClusterServer::terminate(NodeId node) {
-  if (config_.local_machines) return driver_->terminate(node);
-  if (const auto stream = streams_.find(node); stream != streams_.end())
+  if (const auto stream = streams_.find(node); stream != streams_.end() && link_ != nullptr)
     link_->close(node, stream->second);
-  loop_->submit(event::NodesLost{{node}, "given back", true});
+  provider_->terminate(node);
 }
 
-// A machine that is somebody else's cannot be restarted from here: it is given back.
 void ClusterServer::reboot(NodeId node) {
-  if (config_.local_machines) return driver_->reboot(node);
-  terminate(node);
+  provider_->reboot(node);
 }
 
 void ClusterServer::keep(const effect::KeepEvidence& evidence) {
@@ -139,22 +153,28 @@ void ClusterServer::keep(const effect::KeepEvidence& evidence) {
              });
 }
 
+const InstanceGroup* ClusterServer::group_of(NodeId id) const {
+  const NodeRecord* node = loop_->controller().node(id);
+  const auto& groups = loop_->controller().state().spec.groups;
+  if (node == nullptr) return nullptr;
+  const auto found = std::ranges::find(groups, node->group, &InstanceGroup::number);
+  return found == groups.end() ? nullptr : &*found;
+}
+
 void ClusterServer::provision(NodeId node) {
-  if (!config_.local_machines) {
-    const std::string folder = state_ + "/nodes/" + to_string(node);
-    Result<void> written = make_folder(folder, 0700);
-    if (written.ok()) written = write_file_atomic(folder + "/join.token", make_token(node), 0600);
-    if (!written.ok()) spdlog::error("{}", written.error().text());
-    return;
+  MachineWish wish{.node = node};
+  if (const InstanceGroup* group = group_of(node)) {
+    wish.group = group->name;
+    wish.instance_types = group->instance_types;
   }
   const auto& jobs = loop_->controller().state().jobs;
   const bool busy = std::any_of(jobs.begin(), jobs.end(),
                                 [](const auto& entry) { return !entry.second.has_ended(); });
-  if (!busy) return driver_->provision(node);
+  if (!busy || config_.provider != "local") return provider_->provision(wish);
   auto timer = std::make_shared<asio::steady_timer>(loop_->context());
   timer->expires_after(std::chrono::nanoseconds(kRefillDelay.ns));
-  timer->async_wait([this, node, timer](const asio::error_code& error) {
-    if (!error) driver_->provision(node);
+  timer->async_wait([this, wish, timer](const asio::error_code& error) {
+    if (!error) provider_->provision(wish);
   });
 }
 
@@ -166,6 +186,7 @@ Result<LinkServer::Joined> ClusterServer::on_join(std::string_view token,
     const auto& nodes = loop_->controller().state().nodes;
     const auto found = nodes.find(node);
     return found != nodes.end() && (found->second.state == NodeState::kProvisioning ||
+                                    found->second.state == NodeState::kLifecycleScript ||
                                     found->second.state == NodeState::kRebooting);
   });
   if (!expected)
@@ -194,13 +215,34 @@ void ClusterServer::take(NodeId node, std::uint64_t stream, AgentMessage message
   if (stream < newest) return;
   newest = stream;
   if (const auto* chunk = std::get_if<agent_message::LogChunk>(&message)) {
-    if (const auto kept = logs_->write(*chunk); kept.ok())
+    if (const auto kept = logs_->write(node, *chunk); kept.ok())
       link_->send(node, server_message::LogAck{chunk->job, chunk->attempt, chunk->rank,
                                                chunk->offset + chunk->bytes.size()});
     else
       spdlog::warn("{}", kept.error().text());
   }
+  if (const auto* wanted = std::get_if<agent_message::LifecycleFilesWanted>(&message))
+    give_lifecycle_files(node, *wanted);
   loop_->take(node, std::move(message));
+}
+
+void ClusterServer::give_lifecycle_files(NodeId id,
+                                         const agent_message::LifecycleFilesWanted& wanted) {
+  const NodeRecord* node = loop_->controller().node(id);
+  if (node == nullptr || node->state != NodeState::kLifecycleScript) return;
+  if (const LifecycleScripts* scripts = loop_->controller().scripts_of(*node))
+    lifecycle_files_->answer(id, wanted, scripts->source);
+}
+
+std::map<std::string, std::string> ClusterServer::lifecycle_files_config(NodeId node) const {
+  const ClusterState& state = loop_->controller().state();
+  const InstanceGroup* group = group_of(node);
+  if (group == nullptr) return {};
+  const std::string& cluster = state.spec.id;
+  return lifecycle_config(
+      state, *group,
+      {.cluster_arn = hyperpod::cluster_arn({kRegion, kAccount}, cluster),
+       .instance_id = [cluster](NodeId member) { return hyperpod::instance_id(cluster, member); }});
 }
 
 HttpResponse ClusterServer::answer(const HttpRequest& request) {
@@ -232,8 +274,7 @@ HttpResponse ClusterServer::answer_on_loop(const Ask& ask) {
   if (std::holds_alternative<ask::CloseBreaker>(ask))
     return respond(event::BreakerCloseAsked{"operator"});
   if (const auto* thaw = std::get_if<ask::ThawNode>(&ask)) {
-    const auto thawed = driver_->thaw(thaw->node);
-    return thawed.ok() ? HttpResponse{202, "{}"} : render_error(thawed.error());
+    return this->thaw(thaw->node);
   }
   if (const auto* node = std::get_if<ask::InjectNode>(&ask)) {
     if (node->what == Injection::kGpu && !config_.devices.starts_with("recorded:"))
@@ -255,6 +296,14 @@ HttpResponse ClusterServer::answer_on_loop(const Ask& ask) {
                   {.what = rank->what, .job = job->id, .rank = rank->rank, .signal = rank->signal});
   }
   return render_view(ask, *loop_, *logs_);
+}
+
+HttpResponse ClusterServer::thaw(NodeId node) {
+  auto* local = dynamic_cast<LocalDriver*>(provider_.get());
+  if (local == nullptr)
+    return render_error({Errc::kWrongState, "node: only one of this host can be thawed"});
+  const auto thawed = local->thaw(node);
+  return thawed.ok() ? HttpResponse{202, "{}"} : render_error(thawed.error());
 }
 
 HttpResponse ClusterServer::inject(NodeId node, const server_message::Inject& what) {
@@ -299,7 +348,8 @@ void ClusterServer::take_down(const std::string& by, std::function<void()> on_do
   loop_->post([this, by, on_down = std::move(on_down)]() mutable {
     loop_->submit(event::DownAsked{by});
     loop_->take_turn();
-    await_end(monotonic_ns() + kDownTimeout.ns, std::move(on_down));
+    const Duration limit = config_.provider == "local" ? kDownTimeout : kDownTimeoutElsewhere;
+    await_end(monotonic_ns() + limit.ns, std::move(on_down));
   });
 }
 
@@ -309,7 +359,7 @@ void ClusterServer::await_end(std::int64_t deadline, std::function<void()> on_do
   timer->expires_after(std::chrono::milliseconds(100));
   timer->async_wait([this, timer, deadline, on_down](const asio::error_code& error) mutable {
     if (error) return;
-    const bool ended = !config_.local_machines || driver_->kill_everything();
+    const bool ended = provider_->end_everything();
     if (!ended && monotonic_ns() < deadline) return await_end(deadline, std::move(on_down));
     if (!ended) spdlog::error("processes of the cluster cannot be killed; they hang in the kernel");
     on_down();

@@ -13,7 +13,8 @@
 #include "apps/control_loop.h"
 #include "apps/rank_logs.h"
 #include "apps/server_config.h"
-#include "drivers/local.h"
+#include "apps/lifecycle_files.h"
+#include "drivers/machine_provider.h"
 #include "io/certificates.h"
 #include "io/link_server.h"
 #include "io/state_lock.h"
@@ -80,6 +81,10 @@ class ClusterServer final : public ControlLoop::World, public LinkServer::Listen
 
  private:
   void take(NodeId node, std::uint64_t stream, AgentMessage message);
+  void give_lifecycle_files(NodeId node, const agent_message::LifecycleFilesWanted& wanted);
+  [[nodiscard]] std::map<std::string, std::string> lifecycle_files_config(NodeId node) const;
+  [[nodiscard]] const InstanceGroup* group_of(NodeId node) const;
+  HttpResponse thaw(NodeId node);
   HttpResponse inject(NodeId node, const server_message::Inject& what);
   HttpResponse answer_on_loop(const Ask& ask);
   HttpResponse respond(Event request);
@@ -95,8 +100,9 @@ class ClusterServer final : public ControlLoop::World, public LinkServer::Listen
   std::optional<ClusterCa> ca_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<ControlLoop> loop_;
-  std::unique_ptr<LocalDriver> driver_;
+  std::unique_ptr<MachineProvider> provider_;
   std::unique_ptr<RankLogs> logs_;
+  std::unique_ptr<LifecycleFiles> lifecycle_files_;
   asio::thread_pool behind_{1};              // what need not be done before anything else
   std::map<NodeId, std::uint64_t> streams_;  // the newest of each node
   std::unique_ptr<LinkServer> link_;         // has threads that call into the rest

@@ -66,9 +66,11 @@ GroupStatus status_of(const InstanceGroup& group, std::uint32_t current,
 }
 
 InstanceStatus status_of(const NodeRecord& node) {
+  if (node.lifecycle.status == LifecycleStatus::kFailed) return InstanceStatus::kFailure;
   if (node.updating && node.state != NodeState::kReplacing) return InstanceStatus::kSystemUpdating;
   switch (node.state) {
     case NodeState::kProvisioning:
+    case NodeState::kLifecycleScript:
     case NodeState::kResetting:
     case NodeState::kRebooting:
       return InstanceStatus::kPending;
@@ -137,6 +139,7 @@ hyperpod::NodeView view_node(const NodeRecord& node, const ControlLoop& loop) {
                           .instance_type = node.instance_type,
                           .launched = wall_of(node.made, loop),
                           .address = node.address};
+  if (!node.lifecycle.failure.empty()) view.message += ": " + node.lifecycle.failure;
   const InstanceGroup* group = group_of(node, state);
   if (group == nullptr) return view;
   view.group = group->name;

@@ -24,7 +24,8 @@ void KeeperWatch::watch(int keeper) {
   keeper_.async_wait(asio::posix::stream_descriptor::wait_read,
                      [this](const asio::error_code& error) {
                        if (error) return;
-                       static_cast<void>(reap());  // our child, if we have started it
+                       // Our child, if we have started it.
+                       static_cast<void>(reap_one(keeper_.native_handle()));
                        keeper_.close();
                        start_anew();
                      });

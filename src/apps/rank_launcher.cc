@@ -238,7 +238,8 @@ void RankLauncher::kill_all(int signal) {
 }
 
 std::set<pid_t> RankLauncher::helpers() const {
-  std::set<pid_t> pids = helpers_;
+  std::set<pid_t> pids;
+  for (const auto& [pid, ended] : helpers_) pids.insert(pid);
   if (snapshots_.pid() != 0) pids.insert(snapshots_.pid());
   for (const auto& [job, parent] : warm_)
     if (parent != nullptr) pids.insert(parent->pid());
@@ -258,7 +259,10 @@ void RankLauncher::signal_everything(int signal) {
 void RankLauncher::reap_children() {
   for (const Reaped& reaped : reap()) {
     snapshots_.ended(reaped.pid);
-    if (helpers_.erase(reaped.pid) > 0) continue;
+    if (const auto helper = helpers_.extract(reaped.pid); !helper.empty()) {
+      if (helper.mapped()) helper.mapped()(reaped.status);
+      continue;
+    }
     const auto found = std::find_if(ranks_.begin(), ranks_.end(), [&](const auto& entry) {
       return entry.second.pid == reaped.pid;
     });

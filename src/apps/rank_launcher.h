@@ -62,7 +62,9 @@ class RankLauncher {
   void signal_everything(int signal);
 
   // A child of this process that is none of the ranks': it is left alone while it lives.
-  void add_helper(pid_t pid) { helpers_.insert(pid); }
+  void add_helper(pid_t pid, std::function<void(const ExitStatus&)> ended = {}) {
+    helpers_[pid] = std::move(ended);
+  }
 
   // Call on SIGCHLD.
   void reap_children();
@@ -109,7 +111,7 @@ class RankLauncher {
   Listener& listener_;
   std::optional<NodeCgroup> cgroup_;
   SnapshotProcess snapshots_;
-  std::set<pid_t> helpers_;
+  std::map<pid_t, std::function<void(const ExitStatus&)>> helpers_;
   std::map<Key, Rank> ranks_;
   std::map<std::string, Key> asked_;   // of warm parents, by request id
   std::map<pid_t, Reaped> unclaimed_;  // ended before their parent told us their pid

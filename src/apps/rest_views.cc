@@ -150,6 +150,21 @@ HttpResponse view_logs(const ask::JobLogs& ask, const JobRecord& job, const Rank
              {"end", end}});
 }
 
+HttpResponse view_node_logs(const ask::NodeLogs& ask, const NodeRecord& node,
+                            const RankLogs& logs) {
+  const Result<std::string> bytes = logs.read_lifecycle(ask.node, ask.offset, ask.max_bytes);
+  if (!bytes.ok()) return render_error(bytes.error());
+  const bool runs = node.state == NodeState::kProvisioning ||
+                    (node.state == NodeState::kLifecycleScript &&
+                     node.lifecycle.status == LifecycleStatus::kInProgress);
+  return ok({{"node", to_string(ask.node)},
+             {"status", word_of(node.lifecycle.status)},
+             {"offset", ask.offset},
+             {"bytes", *bytes},
+             {"next_offset", ask.offset + bytes->size()},
+             {"end", bytes->empty() && !runs}});
+}
+
 }  // namespace
 
 Error no_such_job(const JobRef& ref) {
@@ -169,6 +184,9 @@ HttpResponse render_view(const Ask& ask, const ControlLoop& loop, const RankLogs
   if (const auto* node = std::get_if<ask::DescribeNode>(&ask))
     return core.node(node->node) != nullptr ? ok(node_view(*core.node(node->node)))
                                             : one_of(state.nodes, node->node, "node");
+  if (const auto* asked = std::get_if<ask::NodeLogs>(&ask))
+    return core.node(asked->node) != nullptr ? view_node_logs(*asked, *core.node(asked->node), logs)
+                                             : one_of(state.nodes, asked->node, "node");
   if (std::holds_alternative<ask::ListIncidents>(ask))
     return ok(with_clocks({{"incidents", list_of(state.incidents)}}, loop));
   if (const auto* incident = std::get_if<ask::DescribeIncident>(&ask))

@@ -25,11 +25,7 @@ Result<ServerConfig> read_server_config(const std::string& state) {
     HF_TRY(config.spec, decode_cluster_spec(json.at("spec").dump()));
     config.devices = json.value("devices", config.devices);
     config.host_root = json.value("host_root", config.host_root);
-    const std::string driver = json.value("driver", "local");
-    if (driver != "local" && driver != "external")
-      return Error{Errc::kInvalidField, state + "/cluster.json: driver: '" + driver +
-                                            "' is not known; write local or external"};
-    config.local_machines = driver == "local";
+    config.provider = json.value("driver", config.provider);
     config.host = json.at("host");
     config.link_port = json.at("link_port");
     config.api_port = json.at("api_port");
@@ -49,7 +45,7 @@ Result<void> write_server_config(const std::string& state, const ServerConfig& c
                             {"spec", nlohmann::json::parse(encode(config.spec))},
                             {"devices", config.devices},
                             {"host_root", config.host_root},
-                            {"driver", config.local_machines ? "local" : "external"},
+                            {"driver", config.provider},
                             {"host", config.host},
                             {"link_port", config.link_port},
                             {"api_port", config.api_port},

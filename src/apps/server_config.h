@@ -14,9 +14,7 @@ namespace holdfast {
 struct ServerConfig {
   std::string uuid;
   ClusterSpec spec;
-  // true: `server` starts an agent process per node. false: machines are somebody else's to start;
-  // each finds its password in DIR/nodes/n3/join.token.
-  bool local_machines = true;
+  std::string provider = "local";  // where machines come from: apps/providers.h
   // What local nodes watch (apps/device_watch.h). They share one host, so by default none watches
   // it.
   std::string devices = "auto";

@@ -16,6 +16,7 @@
 #include "apps/commands/commands.h"
 #include "apps/keeper_watch.h"
 #include "apps/key_views.h"
+#include "apps/providers.h"
 #include "apps/server_config.h"
 #include "io/certificates.h"
 #include "io/clock.h"
@@ -112,6 +113,9 @@ Result<void> prepare_state(const UpRequest& request) {
     return check_same(request, config);
   }
   ServerConfig config;
+  HF_TRY_VOID(check_provider(request.provider));
+  config.provider = request.provider;
+  if (!request.address.empty()) config.host = request.address;
   if (request.api_port != 0) HF_TRY_VOID(check_port(config.host, request.api_port));
   HF_TRY_VOID(claim_folder(request.state));
   config.uuid = new_uuid();

@@ -9,13 +9,15 @@
 namespace holdfast {
 
 struct UpRequest {
-  std::string state;             // folder, made if it is not there
-  ClusterSpec spec;              // name, nodes, spares, machines_max, breaker_percent
-  bool spec_given = false;       // the person asked for a size: an existing cluster must have it
-  std::uint16_t api_port = 0;    // 0: a free one
-  std::string devices = "auto";  // of its nodes: auto, none, recorded:FILE
-  std::string host = "none";     // likewise: none, recorded:FOLDER
-  std::string checks;            // for checks.yaml of a new cluster; empty: no such file
+  std::string state;               // folder, made if it is not there
+  ClusterSpec spec;                // name, nodes, spares, machines_max, breaker_percent
+  bool spec_given = false;         // the person asked for a size: an existing cluster must have it
+  std::uint16_t api_port = 0;      // 0: a free one
+  std::string devices = "auto";    // of its nodes: auto, none, recorded:FILE
+  std::string host;                // likewise: none, /, or a folder; empty: by the provider
+  std::string provider = "local";  // of its machines: apps/providers.h
+  std::string address;             // that the control plane listens on; empty: 127.0.0.1
+  std::string checks;              // for checks.yaml of a new cluster; empty: no such file
 };
 
 // Makes the folder a cluster's, if it is none yet: CA, operator's certificate, the first access key

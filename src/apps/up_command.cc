@@ -36,7 +36,7 @@ constexpr const char* kAllChecks =
     "on_start: [InstanceStress, InstanceConnectivity]\n"
     "after_repair: [InstanceStress, InstanceConnectivity]\n";
 constexpr std::size_t kChecksFileMax = 64 * 1024;
-constexpr Duration kDownTimeout = seconds(15);
+constexpr Duration kDownTimeout = seconds(75);  // the server's own limit is shorter
 constexpr auto kPoll = std::chrono::milliseconds(50);
 
 std::string absolute(const std::string& path) {
@@ -75,7 +75,8 @@ Result<pid_t> start_keeper(const std::string& state) {
 
 struct Members {
   std::size_t ready = 0;
-  std::size_t checked = 0;  // now
+  std::size_t checked = 0;   // now
+  std::size_t scripted = 0;  // likewise
   std::size_t all = 0;
 };
 
@@ -85,6 +86,9 @@ Members members_of(const nlohmann::json& status) {
     ++members.all;
     if (text_at(node, "state") == "healthy") ++members.ready;
     if (text_at(node, "state") == "deep_health_check") ++members.checked;
+    if (text_at(node, "state") == "lifecycle_script" &&
+        text_at(at(node, "lifecycle"), "status") == "InProgress")
+      ++members.scripted;
   }
   return members;
 }
@@ -108,6 +112,7 @@ Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, boo
         if (show && !std::exchange(told, true))
           say("deep checks run; see `holdfast node check --watch`");
       }
+      if (members.scripted > 0) deadline = monotonic_ns() + kUpTimeout.ns;  // likewise
       if (members.all > 0 && members.ready == members.all) return *status;
     } else if (status.error().code != Errc::kUnavailable && keeper == 0) {
       return status.error();  // else it is somebody else's answer: our server will say so and end
@@ -133,7 +138,14 @@ Result<void> settle_watched(UpRequest& request) {
     return Error{Errc::kInvalidField, "devices: '" + request.devices +
                                           "' is not known; give auto, none or recorded:FILE"};
   }
+  // A machine of its own is watched whole, one that nodes share is not.
+  if (request.host.empty()) request.host = request.provider == "local" ? "none" : "/";
   if (request.host != "none") request.host = absolute(request.host);
+  for (const std::string kind : {"exec:", "ssh:"})
+    if (request.provider.starts_with(kind))
+      request.provider = kind + absolute(request.provider.substr(kind.size()));
+  std::string& source = request.spec.groups.front().lifecycle.source;
+  if (!source.empty() && !is_s3_url(source)) source = absolute(source);
   return {};
 }
 
@@ -227,6 +239,37 @@ Result<int> down(const std::string& state) {
   return 0;
 }
 
+// What its machines are, and what makes them nodes: the scripts, once the line is parsed.
+std::shared_ptr<LifecycleScripts> add_machine_options(CLI::App& command, UpRequest& request) {
+  command
+      .add_option("--devices", request.devices,
+                  "What the nodes take for their accelerators: auto (NVIDIA's library, where it is "
+                  "installed), none, or recorded:FILE, a recorded machine behind a test double of "
+                  "that library, which `holdfast chaos gpu` changes")
+      ->capture_default_str();
+  command.add_option(
+      "--host-root", request.host,
+      "What the nodes take for their host: none (they share this one: the default for "
+      "local machines), / or a folder with a recorded /proc and /sys");
+  command
+      .add_option("--provider", request.provider,
+                  "Where machines come from: local (each node is a process of this host), "
+                  "exec:FOLDER (programs of yours get them), ssh:INVENTORY (machines that you "
+                  "have), external (you start the agents)")
+      ->capture_default_str();
+  command.add_option("--listen", request.address,
+                     "Address of this host that the nodes reach it at (default: 127.0.0.1)");
+  auto scripts = std::make_shared<LifecycleScripts>();
+  auto* source = command.add_option("--lifecycle", scripts->source,
+                                    "Folder, or s3://BUCKET/PREFIX, of the lifecycle scripts that "
+                                    "make a machine a node: docs/lifecycle.md");
+  command.add_option("--on-create", scripts->on_create, "The one that runs")->needs(source);
+  command
+      .add_option("--on-init-complete", scripts->on_init_complete, "The one that runs afterwards")
+      ->needs(source);
+  return scripts;
+}
+
 }  // namespace
 
 void add_up(CLI::App& app) {
@@ -256,17 +299,7 @@ void add_up(CLI::App& app) {
                   "and the operator is asked")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
-  command
-      .add_option("--devices", request->devices,
-                  "What the nodes take for their accelerators: auto (NVIDIA's library, where it is "
-                  "installed), none, or recorded:FILE, a recorded machine behind a test double of "
-                  "that library, which `holdfast chaos gpu` changes")
-      ->capture_default_str();
-  command
-      .add_option("--host-root", request->host,
-                  "What the nodes take for their host: none (they share this one), or a folder "
-                  "with a recorded /proc and /sys")
-      ->capture_default_str();
+  const auto scripts = add_machine_options(command, *request);
   auto deep_checks = std::make_shared<bool>(false);
   auto checks_file = std::make_shared<std::string>();
   command.add_flag("--deep-checks", *deep_checks,
@@ -276,7 +309,12 @@ void add_up(CLI::App& app) {
   command.footer(
       "\nExamples:\n  holdfast up --nodes 4 --spares 1\n"
       "  holdfast up --nodes 3 --spares 1 --state /tmp/c1 --json\n");
-  command.callback([request, json, nodes, spares, deep_checks, checks_file] {
+  command.callback([request, json, nodes, spares, deep_checks, checks_file, scripts] {
+    if (!scripts->source.empty()) {
+      if (scripts->on_create.empty() && scripts->on_init_complete.empty())
+        scripts->on_create = "on_create.sh";
+      request->spec.groups[0].lifecycle = *scripts;
+    }
     request->spec_given = nodes->count() + spares->count() > 0;
     request->state = absolute(request->state);
     finish([&]() -> Result<int> {

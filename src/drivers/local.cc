@@ -50,7 +50,7 @@ pid_t LocalDriver::find_agent(NodeId node) const {
   return start_time(pid) == started ? pid : 0;
 }
 
-void LocalDriver::provision(NodeId node) {
+void LocalDriver::start(NodeId node) {
   if (const pid_t pid = find_agent(node); pid != 0) {
     watch(node, pid);
     return;
@@ -97,8 +97,10 @@ void LocalDriver::watch(NodeId node, pid_t pid) {
   entry->second.async_wait(asio::posix::stream_descriptor::wait_read,
                            [this, node](const asio::error_code& error) {
                              if (error) return;
-                             watched_.erase(node);
-                             static_cast<void>(reap());  // ours if we started it
+                             const auto found = watched_.find(node);
+                             // Ours if we started it.
+                             static_cast<void>(reap_one(found->second.native_handle()));
+                             watched_.erase(found);
                              ++sweeps_;
                              sweep(node, "its agent process ended", kSweeps);
                            });
@@ -150,11 +152,11 @@ void LocalDriver::sweep(NodeId node, const std::string& reason, int rounds_left)
   if (auto groups = NodeCgroup::open(options_.cluster, to_string(node)); groups.ok())
     static_cast<void>(groups->remove());
   --sweeps_;
-  if (rebooting_.erase(node) > 0) return provision(node);
+  if (rebooting_.erase(node) > 0) return start(node);
   on_gone_(node, reason);
 }
 
-bool LocalDriver::kill_everything() {
+bool LocalDriver::end_everything() {
   const std::size_t left = kill_marked({"HOLDFAST_CLUSTER=" + options_.cluster}, SIGKILL);
   return left == 0 && watched_.empty() && sweeps_ == 0;
 }

@@ -11,6 +11,7 @@
 
 #include "base/id.h"
 #include "base/result.h"
+#include "drivers/machine_provider.h"
 #include "io/process.h"
 
 namespace holdfast {
@@ -23,7 +24,7 @@ namespace holdfast {
 // started.
 //
 // One thread: that of the io_context.
-class LocalDriver {
+class LocalDriver final : public MachineProvider {
  public:
   struct Options {
     std::string cluster;       // its uuid
@@ -32,30 +33,22 @@ class LocalDriver {
     std::vector<std::string> agent_command;
     std::map<std::string, std::string> environment;
   };
-  // The machine of a node has ended, or could not be started. Called from the io_context, never
-  // from inside provision() or terminate().
-  using OnGone = std::function<void(NodeId, const std::string& reason)>;
-  // A password with which the new node may join.
-  using MakeToken = std::function<std::string(NodeId)>;
-
   LocalDriver(asio::io_context& context, Options options, MakeToken make_token, OnGone on_gone);
 
-  // Starts the node's agent, unless it runs already. Idempotent.
-  void provision(NodeId node);
-  // Watches an agent that an earlier control plane started; reports it gone when it is.
-  void adopt(NodeId node);
-  // Ends the agent, and with it its ranks. Reported through OnGone. Idempotent.
-  void terminate(NodeId node);
-  // The machine stops and starts: its agent and all that it ran end, and a new agent begins in the
-  // same folder. Idempotent while it is down. Reported through OnGone only if it cannot start.
-  void reboot(NodeId node);
-  // Kills what is left of any node, also of frozen ones that were given up. True: nothing is, and
-  // all has been reported; call it again until then.
-  bool kill_everything();
+  void provision(const MachineWish& wish) override { start(wish.node); }
+  // Watches an agent that an earlier control plane started.
+  void adopt(NodeId node) override;
+  void terminate(NodeId node) override;
+  // Its agent and all that it ran end, and a new agent begins in the same folder.
+  void reboot(NodeId node) override;
+  // Also frozen nodes that were given up.
+  bool end_everything() override;
   // Lets a frozen node run again (SIGCONT).
   Result<void> thaw(NodeId node);
 
  private:
+  // Its agent, unless it runs already.
+  void start(NodeId node);
   void watch(NodeId node, pid_t pid);
   void report_gone(NodeId node, std::string reason);
   void sweep(NodeId node, const std::string& reason, int rounds_left);

@@ -14,6 +14,7 @@ HF_FIELDS(AttemptDrained, job, attempt)
 HF_FIELDS(FaultSeen, fault, present)
 HF_FIELDS(FaultCleared, kind, device)
 HF_FIELDS(DevicesReset, ok, detail)
+HF_FIELDS(LifecycleFilesWanted, run, offset)
 HF_FIELDS(LogChunk, job, attempt, rank, offset, bytes)
 }  // namespace holdfast::agent_message
 
@@ -32,5 +33,7 @@ HF_FIELDS(ResetDevices, devices, reason)
 HF_FIELDS(CheckPeer, node, address, port)
 HF_FIELDS(StartCheck, check, step, test, scripts, load, budget, position, peers)
 HF_FIELDS(StopCheck, check)
+HF_FIELDS(RunLifecycle, run, on_create, on_init_complete, try_max, tries_max)
+HF_FIELDS(LifecycleFiles, run, offset, bytes_in_all, bytes, config, error)
 }  // namespace holdfast::server_message
 // clang-format on

@@ -231,7 +231,7 @@ std::string stat_field(pid_t pid, int number) {
 }  // namespace
 
 Result<pid_t> spawn(const SpawnSpec& spec) {
-  CHECK(std::all_of(spec.fds.begin(), spec.fds.end(), [](auto& fd) { return fd.second > 0; }));
+  CHECK(std::all_of(spec.fds.begin(), spec.fds.end(), [](auto& fd) { return fd.second >= 0; }));
   if (spec.argv.empty() || spec.argv[0].empty())
     return Error{Errc::kInvalidField, "command: empty; give a program to run"};
   HF_TRY(Prepared prepared, prepare(spec));
@@ -375,6 +375,14 @@ Result<UniqueFd> open_pidfd(pid_t pid) {
   UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!fd) return os_error("cannot watch", "process " + std::to_string(pid), errno);
   return fd;
+}
+
+std::optional<ExitStatus> reap_one(int pidfd) {
+  siginfo_t end{};
+  if (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &end, WEXITED | WNOHANG) != 0 || end.si_pid == 0)
+    return std::nullopt;
+  return end.si_code == CLD_EXITED ? ExitStatus{.code = end.si_status}
+                                   : ExitStatus{.signal = end.si_status};
 }
 
 }  // namespace holdfast

@@ -23,10 +23,11 @@ struct SpawnSpec {
   std::vector<std::string> argv;                   // argv[0] is looked up on environment's PATH
   std::map<std::string, std::string> environment;  // all of it: nothing is inherited
   std::string working_folder;                      // empty: the caller's
-  std::string log_file;                  // stdout and stderr are appended to it; empty: /dev/null
-  // {ours, the child's}; 1 and 2 take the place of log_file. No other is inherited.
+  std::string log_file;  // stdout and stderr are appended to it; empty: /dev/null
+  // {ours, the child's}; 0 takes the place of /dev/null, 1 and 2 of log_file. No other is
+  // inherited.
   std::vector<std::pair<int, int>> fds;
-  bool new_session = true;               // its pid is then its session and process group too
+  bool new_session = true;  // its pid is then its session and process group too
   // Sent to the child when the *thread* that called spawn() ends, so call it from one that lasts;
   // 0: none. The child's own children do not inherit it.
   int death_signal = 0;
@@ -34,7 +35,7 @@ struct SpawnSpec {
 };
 
 // Returns once the program runs, or with the reason why it cannot (kNotFound: no such program or
-// folder). stdin is /dev/null; signals are at their defaults and not blocked. Safe in a process
+// folder). Signals are at their defaults and not blocked. Safe in a process
 // with threads. Call it on the thread that calls reap(), which could otherwise see a failed child.
 [[nodiscard]] Result<pid_t> spawn(const SpawnSpec& spec);
 
@@ -80,5 +81,8 @@ std::size_t kill_marked(const std::vector<std::string>& entries, int signal);
 
 // Readable when the process has ended.
 [[nodiscard]] Result<UniqueFd> open_pidfd(pid_t pid);
+// How the child of such a descriptor ended, once; it is reaped, and no other. nullopt: it has not
+// ended, is none of our children, or was reaped before. Does not wait.
+[[nodiscard]] std::optional<ExitStatus> reap_one(int pidfd);
 
 }  // namespace holdfast

@@ -29,15 +29,16 @@ enum class TimerKind {
   kRepair,
   kCheck,
   kUpdate,
-  kCapacity
+  kCapacity,
+  kLifecycle
 };
 template <>
 inline constexpr auto kWords<TimerKind> = std::to_array<std::string_view>(
-    {"drain", "stacks", "start", "backoff", "quiet", "repair", "check", "update", "capacity"});
+    {"drain", "stacks", "start", "backoff", "quiet", "repair", "check", "update", "capacity", "lifecycle"});
 
 // A timer belongs to one attempt of one job, or to one repair of one node (`attempt` is then the
-// number of that repair), so a late one is recognised as stale; that of deep checks to their run,
-// which has its own time.
+// number of that repair) or one run of its lifecycle scripts (likewise), so a late one is
+// recognised as stale; that of deep checks to their run, which has its own time.
 struct TimerId {
   TimerKind kind = TimerKind::kDrain;
   JobId job;
@@ -169,6 +170,10 @@ struct GovernanceAsked {
   WallTime at;  // stamped at the edge
   std::string by;
 };
+struct LifecycleReported {
+  NodeId node;
+  agent_message::LifecycleReported report;
+};
 struct DownAsked {
   std::string by;
 };  // the whole cluster is given back; `up` makes it anew
@@ -183,7 +188,8 @@ using Event =
                  event::NodeAddAsked, event::BreakerCloseAsked, event::RendezvousMoved,
                  event::DownAsked, event::NodeFaultCleared, event::DevicesReset, event::ChecksAsked,
                  event::CheckReported, event::NodeRebootAsked, event::ClusterUpdateAsked,
-                 event::NodesRemoveAsked, event::SoftwareUpdateAsked, event::GovernanceAsked>;
+                 event::NodesRemoveAsked, event::SoftwareUpdateAsked, event::GovernanceAsked,
+                 event::LifecycleReported>;
 
 // What the shell must do, in this order.
 namespace effect {

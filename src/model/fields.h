@@ -74,9 +74,10 @@ HF_FIELDS(RankExit, rank, code, signal, asked, error_type, error_message, traceb
           memory_peak_bytes, memory_limit_bytes, out_of_memory, progress)
 HF_FIELDS(AttemptReport, job, attempt, drained, running, exited)
 HF_FIELDS(agent_message::Hello, node, address, rendezvous_port, pid, cpus, memory_bytes,
-          snapshot_address, software, instance_type, attempts)
+          snapshot_address, software, instance_type, lifecycle_cut_off, attempts)
 HF_FIELDS(agent_message::RanksStarted, job, attempt, pids)
 HF_FIELDS(agent_message::CheckReport, check, step, results)
+HF_FIELDS(agent_message::LifecycleReported, run, ok, tries, reason, log_tail)
 HF_FIELDS(agent_message::StacksCollected, job, attempt, rank, answered, process_state, text)
 
 HF_FIELDS(CheckpointSpec, folder, interval_steps, keep, keep_every, budget_bytes)
@@ -97,9 +98,10 @@ HF_FIELDS(StoryLine, at, text)
 HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_attempt,
           step_reached, restored_step, steps_lost, story)
 
+HF_FIELDS(NodeLifecycle, status, run, cut_offs, is_second_machine, failure)
 HF_FIELDS(NodeRecord, id, state, group, place, reason, silent, since, made, updated, updating,
           address, rendezvous_port, pid, cpus, memory_bytes, snapshot_address, job, health,
-          software, instance_type, check, check_status)
+          software, instance_type, check, check_status, lifecycle)
 HF_FIELDS(LifecycleScripts, source, on_create, on_init_complete)
 HF_FIELDS(InstanceGroup, number, name, count, count_min, spares, instance_types, lifecycle,
           checks_on_start, specification)
@@ -165,6 +167,7 @@ HF_EVENT("nodes_remove_asked", event::NodesRemoveAsked, nodes, by)
 HF_EVENT("node_reboot_asked", event::NodeRebootAsked, node, by)
 HF_EVENT("software_update_asked", event::SoftwareUpdateAsked, groups, batch, wait, by)
 HF_EVENT("governance_asked", event::GovernanceAsked, change, at, by)
+HF_EVENT("lifecycle_reported", event::LifecycleReported, node, report)
 HF_EVENT("down_asked", event::DownAsked, by)
 // clang-format on
 

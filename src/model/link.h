@@ -66,6 +66,8 @@ struct Hello {
   // Its fingerprint: "kernel", "driver", "nccl", ... to version.
   std::map<std::string, std::string> software;
   std::string instance_type;  // what a person calls machines of this kind; may be empty
+  // The run of lifecycle scripts in which an agent of this node died; 0: in none.
+  std::uint32_t lifecycle_cut_off = 0;
   std::vector<AttemptReport> attempts;
 };
 struct Heartbeat {
@@ -116,6 +118,21 @@ struct CheckReport {
   std::uint32_t step = 0;
   std::vector<CheckResult> results;
 };
+// The answer to RunLifecycle, told again when it is asked again.
+struct LifecycleReported {
+  std::uint32_t run = 0;
+  bool ok = false;
+  std::uint32_t tries = 0;  // that were made
+  std::string reason;       // why the last one failed
+  std::string log_tail;     // the last lines of the scripts' output, at most 4 KiB
+};
+// Asks for the scripts of a run, from this byte of their pack on; answered by LifecycleFiles. The
+// node asks, so that no more than one answer is under way to it, whatever their size.
+struct LifecycleFilesWanted {
+  std::uint32_t run = 0;
+  std::uint64_t offset = 0;
+};
+// Without a job: what the node's lifecycle scripts print, all of its runs in one log.
 struct LogChunk {
   JobId job;
   Attempt attempt;
@@ -131,7 +148,8 @@ using AgentMessage =
                  agent_message::RankExited, agent_message::AttemptDrained, agent_message::FaultSeen,
                  agent_message::StacksCollected, agent_message::LogChunk,
                  agent_message::FaultCleared, agent_message::DevicesReset,
-                 agent_message::CheckReport>;
+                 agent_message::CheckReport, agent_message::LifecycleReported,
+                 agent_message::LifecycleFilesWanted>;
 
 enum class Injection { kRankKill, kNodeKill, kNodeFreeze, kKernelLog, kHang, kOutOfMemory, kGpu };
 template <>
@@ -205,6 +223,24 @@ struct StartCheck {
 struct StopCheck {
   CheckId check;
 };
+// Makes the machine a node of its group by its user's programs, tried a few times until they
+// succeed. Ends what runs of an older run. Answered by LifecycleReported. No ranks are here.
+struct RunLifecycle {
+  std::uint32_t run = 0;
+  std::string on_create;         // a program in the pack; empty: none
+  std::string on_init_complete;  // likewise, afterwards
+  Duration try_max;              // all programs of one try together
+  std::uint32_t tries_max = 1;
+};
+// A piece of a run's pack (io/file_pack.h).
+struct LifecycleFiles {
+  std::uint32_t run = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t bytes_in_all = 0;
+  std::string bytes;
+  std::map<std::string, std::string> config;  // with offset 0: HyperPod's files, by name
+  std::string error;                          // not empty: there is no pack, and why
+};
 // The node is no member any more: kill everything and exit.
 struct Fenced {
   std::string reason;
@@ -230,6 +266,7 @@ using ServerMessage =
                  server_message::CollectStacks, server_message::WarmUp, server_message::ForgetJob,
                  server_message::LogAck, server_message::Fenced, server_message::Inject,
                  server_message::ResetDevices, server_message::StartCheck,
-                 server_message::StopCheck>;
+                 server_message::StopCheck, server_message::RunLifecycle,
+                 server_message::LifecycleFiles>;
 
 }  // namespace holdfast

@@ -13,11 +13,13 @@
 
 namespace holdfast {
 
-// provisioning -> [deep_health_check ->] healthy <-> suspect; healthy|suspect -> cordoned ->
-// {resetting|rebooting} -> [deep_health_check ->] healthy; cordoned|resetting|rebooting ->
-// replacing -> gone; healthy -> deep_health_check when somebody asks for it
+// provisioning -> [lifecycle_script ->] [deep_health_check ->] healthy <-> suspect; healthy|suspect
+// -> cordoned -> {resetting|rebooting} -> [deep_health_check ->] healthy;
+// cordoned|resetting|rebooting -> replacing -> gone; healthy -> deep_health_check when somebody
+// asks for it
 enum class NodeState {
   kProvisioning,
+  kLifecycleScript,
   kDeepHealthCheck,
   kHealthy,
   kSuspect,
@@ -28,9 +30,22 @@ enum class NodeState {
   kGone
 };
 template <>
-inline constexpr auto kWords<NodeState> =
-    std::to_array<std::string_view>({"provisioning", "deep_health_check", "healthy", "suspect",
-                                     "cordoned", "resetting", "rebooting", "replacing", "gone"});
+inline constexpr auto kWords<NodeState> = std::to_array<std::string_view>(
+    {"provisioning", "lifecycle_script", "deep_health_check", "healthy", "suspect", "cordoned",
+     "resetting", "rebooting", "replacing", "gone"});
+
+// What became of the lifecycle scripts of a machine.
+enum class LifecycleStatus { kNone, kInProgress, kSucceeded, kFailed };
+template <>
+inline constexpr auto kWords<LifecycleStatus> =
+    std::to_array<std::string_view>({"None", "InProgress", "Succeeded", "Failed"});
+struct NodeLifecycle {
+  LifecycleStatus status = LifecycleStatus::kNone;
+  std::uint32_t run = 0;           // the newest that was asked for, from 1
+  std::uint32_t cut_offs = 0;      // of this run: its agent died in the middle
+  bool is_second_machine = false;  // the scripts failed on the machine before it: no third one
+  std::string failure;             // kFailed: why, with the last lines of the log
+};
 
 // One machine. Its id is this machine for ever; `place` is the position in the cluster that it
 // fills, which the machine that replaces it takes over.
@@ -57,11 +72,12 @@ struct NodeRecord {
   std::string instance_type;                    // as its agent was told; may be empty
   CheckId check;  // the deep checks under way, or the last ones; none: never
   CheckStatus check_status = CheckStatus::kNone;
+  NodeLifecycle lifecycle;
 
   // Not there yet, or away to be repaired: it will be a member, for a spare's place at first.
   [[nodiscard]] bool is_coming() const {
-    return state == NodeState::kProvisioning || state == NodeState::kResetting ||
-           state == NodeState::kRebooting;
+    return state == NodeState::kProvisioning || state == NodeState::kLifecycleScript ||
+           state == NodeState::kResetting || state == NodeState::kRebooting;
   }
   // A member may get work, now or after a doubt about it is cleared.
   [[nodiscard]] bool is_live() const {

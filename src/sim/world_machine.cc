@@ -181,6 +181,11 @@ void World::perform(Machine& here, const AgentEffect& effect, bool) {
     });
   } else if (const auto* check = std::get_if<agent_effect::StartCheck>(&effect)) {
     run_check(here, check->start);
+  } else if (const auto* scripts = std::get_if<agent_effect::TryLifecycle>(&effect)) {
+    on_machine(here, draw(here.prng, scenario_.costs.process_start_cold),
+               [this, run = scripts->start.run](Machine& then) {
+                 step_agent(then, agent_event::LifecycleTried{run, true, "", ""});
+               });
   } else if (std::holds_alternative<agent_effect::Leave>(effect)) {
     on_machine(here, {}, [this](Machine& then) { die(then); });
   }

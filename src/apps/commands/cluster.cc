@@ -8,10 +8,13 @@
 #include <memory>
 #include <string>
 
+#include <fmt/format.h>
+
 #include "apps/commands/commands.h"
 #include "apps/commands/control_plane.h"
 #include "apps/commands/timed_run.h"
 #include "apps/terminal.h"
+#include "core/health/drift.h"
 #include "io/clock.h"
 #include "io/files.h"
 
@@ -198,6 +201,52 @@ Result<int> set_pool(const ClusterOptions& options) {
   return kExitOk;
 }
 
+std::vector<Fingerprint> fingerprints_of(const json& nodes) {
+  std::vector<Fingerprint> found;
+  for (const json& node : nodes) {
+    const std::string id = text_at(node, "id");
+    if (text_at(node, "state") == "gone" || at(node, "software").empty()) continue;
+    Fingerprint one{.group = text_at(node, "instance_type")};
+    one.node.value = static_cast<std::uint32_t>(std::strtoul(id.c_str() + 1, nullptr, 10));
+    for (const auto& [what, version] : at(node, "software").items())
+      one.software[what] = version.is_string() ? version.get<std::string>() : version.dump();
+    found.push_back(std::move(one));
+  }
+  return found;
+}
+
+std::string shown(const std::string& version) {
+  return version.empty() ? "none" : version;
+}
+
+Result<int> drift(const ClusterOptions& options) {
+  HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
+  HF_TRY(const json answer, plane.get("/v1/nodes"));
+  const std::vector<Fingerprint> nodes = fingerprints_of(list_at(answer, "nodes"));
+  const std::vector<Drift> found = find_drift(nodes);
+  if (options.client.json) {
+    json list = json::array();
+    for (const Drift& one : found)
+      list.push_back({{"node", to_string(one.node)},
+                      {"instance_type", one.group},
+                      {"what", one.what},
+                      {"has", one.has},
+                      {"others", one.others},
+                      {"is_split", one.is_split},
+                      {"alike", one.alike},
+                      {"of", one.of}});
+    print(json{{"nodes", nodes.size()}, {"drift", list}}.dump() + "\n");
+    return 0;
+  }
+  if (found.empty())
+    print(fmt::format("{} nodes, and each has the software of its kind\n", nodes.size()));
+  for (const Drift& one : found)
+    print(fmt::format("{:<6} {:<16} {} where {} of {}{}{} have {}\n", to_string(one.node), one.what,
+                      shown(one.has), one.alike, one.of, one.group.empty() ? "" : " ", one.group,
+                      shown(one.others)));
+  return 0;
+}
+
 using Command = Result<int> (*)(const ClusterOptions&);
 
 CLI::App* add(CLI::App& group, const std::shared_ptr<ClusterOptions>& options, const char* name,
@@ -243,6 +292,9 @@ void add_cluster(CLI::App& app) {
   command = add(*group, options, "nodes", "Its nodes, as HyperPod's API names them", nodes);
   name(command);
   command->footer("Example:\n  holdfast cluster nodes ml-1");
+  add(*group, options, "drift",
+      "Nodes whose software differs from that of most nodes of their instance type", drift)
+      ->footer("Example:\n  holdfast cluster drift --json");
   command = add(*group, options, "delete", "End a cluster, and its jobs", remove);
   name(command);
   command->footer("Example:\n  holdfast cluster delete ml-1");

@@ -1,7 +1,9 @@
 // `holdfast node ...`
 
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "apps/commands/commands.h"
 #include "apps/commands/control_plane.h"
@@ -17,7 +19,9 @@ using nlohmann::json;
 struct NodeOptions {
   ClientOptions client;
   std::string node;
+  bool follow = false;
 };
+constexpr auto kFollowPause = std::chrono::milliseconds(250);
 
 Result<int> list(const NodeOptions& options) {
   HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
@@ -71,6 +75,28 @@ Result<int> add(const NodeOptions& options) {
   return 0;
 }
 
+// What its lifecycle scripts print.
+Result<int> logs(const NodeOptions& options) {
+  HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
+  const std::string address = "/v1/nodes/" + encode_segment(options.node) + "/logs?offset=";
+  for (std::int64_t offset = 0;;) {
+    const Result<json> chunk = plane.get(address + std::to_string(offset));
+    // Somebody who follows is not sent away by a restart of the control plane.
+    if (!chunk.ok() && !(options.follow && chunk.error().code == Errc::kUnavailable && offset > 0))
+      return chunk.error();
+    if (chunk.ok()) {
+      print(text_at(*chunk, "bytes"));
+      const std::int64_t next = whole_at(*chunk, "next_offset");
+      if (next > offset) {
+        offset = next;
+        continue;
+      }
+      if (!options.follow || at(*chunk, "end") == true) return 0;
+    }
+    std::this_thread::sleep_for(kFollowPause);
+  }
+}
+
 using Command = Result<int> (*)(const NodeOptions&);
 
 CLI::App* add(CLI::App& group, const std::shared_ptr<NodeOptions>& options, const char* name,
@@ -102,6 +128,10 @@ void add_node(CLI::App& app) {
                 health);
   command->add_option("NODE", options->node, "One of them (n3)");
   command->footer("Examples:\n  holdfast node health\n  holdfast node health n3");
+  command = add(*group, options, "logs", "What a node's lifecycle scripts print", logs);
+  node_argument(command);
+  command->add_flag("--follow", options->follow, "Go on until they have ended");
+  command->footer("Examples:\n  holdfast node logs n3\n  holdfast node logs n3 --follow");
   command =
       add(*group, options, "replace", "Take a node away and put a spare in its place", replace);
   node_argument(command);

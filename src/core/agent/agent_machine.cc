@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::size_t kFaultsKept = 16;
 constexpr std::size_t kOomKillsKept = 64;
+// What lifecycle scripts wait for, a mount or a package server, is rarely there a second later.
+constexpr Duration kLifecyclePause = seconds(5);
 
 bool is_milestone(const RankProgress& before, const RankProgress& now) {
   return before.restored_step != now.restored_step || before.committed_step != now.committed_step ||
@@ -59,6 +61,7 @@ void AgentMachine::on(const agent_event::Connected& connected) {
       if (rank.state == Rank::State::kRunning) report.running.push_back(rank.progress.rank);
     hello.attempts.push_back(std::move(report));
   }
+  hello.lifecycle_cut_off = lifecycle_cut_off_;
   send(std::move(hello));
 }
 
@@ -95,6 +98,7 @@ void AgentMachine::on_message(const server_message::StartRanks& start) {
 
 void AgentMachine::begin(const server_message::StartRanks& start) {
   stop_check();
+  stop_lifecycle();
   Run run;
   run.start = start;
   run.ranks.resize(start.spec.ranks_per_node);
@@ -185,8 +189,60 @@ void AgentMachine::on(const agent_event::CheckDone& done) {
   send(check_);
 }
 
+void AgentMachine::on(const agent_event::LifecycleFound& found) {
+  lifecycle_cut_off_ = found.cut_off;
+  if (!found.done) return;
+  lifecycle_report_ = *found.done;
+  lifecycle_.run = found.done->run;
+  lifecycle_state_ = LifecycleState::kDone;
+}
+
+void AgentMachine::on_message(const server_message::RunLifecycle& start) {
+  if (lifecycle_state_ != LifecycleState::kNone && start.run <= lifecycle_.run) {  // told twice
+    if (lifecycle_state_ == LifecycleState::kDone && start.run == lifecycle_.run)
+      send(lifecycle_report_);
+    return;
+  }
+  stop_lifecycle();
+  lifecycle_ = start;
+  lifecycle_report_ = {.run = start.run, .tries = 1};
+  lifecycle_cut_off_ = 0;
+  lifecycle_state_ = LifecycleState::kRunning;
+  out_->push_back(agent_effect::TryLifecycle{start});
+}
+
+void AgentMachine::on(const agent_event::LifecycleTried& tried) {
+  if (lifecycle_state_ != LifecycleState::kRunning || tried.run != lifecycle_.run) return;
+  lifecycle_report_.ok = tried.ok;
+  lifecycle_report_.reason = tried.reason;
+  lifecycle_report_.log_tail = tried.log_tail;
+  if (tried.ok || lifecycle_report_.tries >= lifecycle_.tries_max) {
+    lifecycle_state_ = LifecycleState::kDone;
+    send(lifecycle_report_);
+    return;
+  }
+  lifecycle_state_ = LifecycleState::kPausing;
+  Duration pause = kLifecyclePause;
+  for (std::uint32_t i = 1; i < lifecycle_report_.tries && pause < minutes(5); ++i)
+    pause = pause * 4;
+  out_->push_back(agent_effect::ArmLifecycleRetry{tried.run, pause});
+}
+
+void AgentMachine::on(const agent_event::LifecycleRetryDue& due) {
+  if (lifecycle_state_ != LifecycleState::kPausing || due.run != lifecycle_.run) return;
+  lifecycle_state_ = LifecycleState::kRunning;
+  ++lifecycle_report_.tries;
+  out_->push_back(agent_effect::TryLifecycle{lifecycle_});
+}
+
+void AgentMachine::stop_lifecycle() {
+  if (lifecycle_state_ == LifecycleState::kRunning) out_->push_back(agent_effect::StopLifecycle{});
+  if (lifecycle_state_ != LifecycleState::kDone) lifecycle_state_ = LifecycleState::kNone;
+}
+
 void AgentMachine::on_message(const server_message::Fenced& fenced) {
   stop_check();
+  stop_lifecycle();
   for (auto& [job, run] : runs_) {
     run.next.reset();
     if (run.drained()) continue;

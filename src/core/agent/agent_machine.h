@@ -73,13 +73,29 @@ struct GraceOver {
   JobId job;
   Attempt attempt;
 };
+// First of all, what an agent before this one has left: the run that it did not finish, or the
+// report of one that it did.
+struct LifecycleFound {
+  std::uint32_t cut_off = 0;
+  std::optional<agent_message::LifecycleReported> done;
+};
+struct LifecycleTried {
+  std::uint32_t run;
+  bool ok;
+  std::string reason;
+  std::string log_tail;
+};
+struct LifecycleRetryDue {
+  std::uint32_t run;
+};
 }  // namespace agent_event
 using AgentEvent =
     std::variant<agent_event::Connected, agent_event::Received, agent_event::RankStarted,
                  agent_event::RankEnded, agent_event::PageRead, agent_event::KernelLine,
                  agent_event::StacksRead, agent_event::HeartbeatDue, agent_event::GraceOver,
                  agent_event::DevicesRead, agent_event::HostRead, agent_event::ProbeLate,
-                 agent_event::ResetDone, agent_event::CheckDone>;
+                 agent_event::ResetDone, agent_event::CheckDone, agent_event::LifecycleFound,
+                 agent_event::LifecycleTried, agent_event::LifecycleRetryDue>;
 
 // What its shell must do, in this order.
 namespace agent_effect {
@@ -111,6 +127,14 @@ struct StartCheck {
   server_message::StartCheck start;
 };  // after what runs of another one is dead; answered by CheckDone within the budget
 struct StopCheck {};  // of the one that runs: no answer is wanted
+struct TryLifecycle {
+  server_message::RunLifecycle start;
+};  // after what is left of an earlier try is dead; answered by LifecycleTried
+struct StopLifecycle {};  // likewise
+struct ArmLifecycleRetry {
+  std::uint32_t run;
+  Duration after;
+};
 struct ArmGrace {
   JobId job;
   Attempt attempt;
@@ -130,14 +154,16 @@ using AgentEffect =
     std::variant<agent_effect::Send, agent_effect::WarmUp, agent_effect::CoolDown,
                  agent_effect::StartRank, agent_effect::KillRanks, agent_effect::CollectStacks,
                  agent_effect::ArmGrace, agent_effect::ArmHeartbeat, agent_effect::Leave,
-                 agent_effect::ResetDevices, agent_effect::StartCheck,
-                 agent_effect::StopCheck>;
+                 agent_effect::ResetDevices, agent_effect::StartCheck, agent_effect::StopCheck,
+                 agent_effect::TryLifecycle, agent_effect::StopLifecycle,
+                 agent_effect::ArmLifecycleRetry>;
 using AgentEffects = std::vector<AgentEffect>;
 
 // A node's side of the protocol: which ranks of which attempt live here. Same contract as the
 // Controller: step() is total and reads no clock.
 //
-// Deep checks and ranks never run at one time: ranks that are started end a check.
+// Deep checks, lifecycle scripts and ranks never run at one time: ranks that are started end the
+// others.
 //
 // The control plane may vanish and come back: ranks go on, and what was not delivered is told again
 // in Hello. An attempt is started only when nothing of an older one lives here, and a stale message
@@ -188,6 +214,9 @@ class AgentMachine {
   }
   void on(const agent_event::ResetDone& done);
   void on(const agent_event::CheckDone& done);
+  void on(const agent_event::LifecycleFound& found);
+  void on(const agent_event::LifecycleTried& tried);
+  void on(const agent_event::LifecycleRetryDue& due);
 
   void on_message(const server_message::Welcome& welcome);
   void on_message(const server_message::StartRanks& start);
@@ -197,15 +226,18 @@ class AgentMachine {
   void on_message(const server_message::ForgetJob& forget);
   void on_message(const server_message::StartCheck& start);
   void on_message(const server_message::StopCheck& stop);
+  void on_message(const server_message::RunLifecycle& start);
   void on_message(const server_message::Fenced& fenced);
   void on_message(const server_message::ResetDevices& reset) {
     out_->push_back(agent_effect::ResetDevices{reset.devices});
   }
-  void on_message(const server_message::LogAck&) {}  // the shell's
-  void on_message(const server_message::Inject&) {}  // the shell's
+  void on_message(const server_message::LogAck&) {}          // the shell's
+  void on_message(const server_message::LifecycleFiles&) {}  // the shell's
+  void on_message(const server_message::Inject&) {}          // the shell's
 
   void begin(const server_message::StartRanks& start);
   void stop_check();
+  void stop_lifecycle();
   void heartbeat();
   [[nodiscard]] Run* find_run(JobId job, Attempt attempt);
   void send(AgentMessage message);
@@ -222,6 +254,16 @@ class AgentMachine {
   // The newest step of deep checks, and its answer once there is one.
   agent_message::CheckReport check_;
   enum class CheckState { kNone, kRunning, kDone } check_state_ = CheckState::kNone;
+  // The newest run of lifecycle scripts, and its report once there is one.
+  server_message::RunLifecycle lifecycle_;
+  agent_message::LifecycleReported lifecycle_report_;
+  enum class LifecycleState {
+    kNone,
+    kRunning,
+    kPausing,
+    kDone
+  } lifecycle_state_ = LifecycleState::kNone;
+  std::uint32_t lifecycle_cut_off_ = 0;  // by the death of an agent before this one
   AgentEffects* out_ = nullptr;
 };
 

@@ -388,5 +388,77 @@ TEST_F(AgentChecksTest, TheNextStepRanksAndAFenceEndOne) {
   EXPECT_THAT(done<agent_effect::StopCheck>(), SizeIs(1));
 }
 
+server_message::RunLifecycle scripts(std::uint32_t run) {
+  return {.run = run, .on_create = "on_create.sh", .try_max = minutes(30), .tries_max = 3};
+}
+
+TEST_F(AgentMachineTest, LifecycleScriptsAreTriedUntilTheySucceed) {
+  receive(scripts(1));
+  EXPECT_THAT(done<agent_effect::TryLifecycle>(), SizeIs(1));
+  receive(scripts(1));
+  EXPECT_THAT(effects_, IsEmpty()) << "told twice";
+  step(agent_event::LifecycleTried{1, false, "exit status 1", "no mount"});
+  EXPECT_THAT(sent<agent_message::LifecycleReported>(), IsEmpty());
+  const auto pause = done<agent_effect::ArmLifecycleRetry>();
+  ASSERT_THAT(pause, SizeIs(1));
+  step(agent_event::LifecycleRetryDue{1});
+  EXPECT_THAT(done<agent_effect::TryLifecycle>(), SizeIs(1));
+  step(agent_event::LifecycleTried{1, false, "exit status 1", "no mount"});
+  EXPECT_GT(done<agent_effect::ArmLifecycleRetry>().at(0).after, pause[0].after);
+  step(agent_event::LifecycleRetryDue{1});
+  step(agent_event::LifecycleTried{1, true, "", "done"});
+  const auto report = sent<agent_message::LifecycleReported>();
+  ASSERT_THAT(report, SizeIs(1));
+  EXPECT_TRUE(report[0].ok);
+  EXPECT_EQ(report[0].tries, 3u);
+  receive(scripts(1));
+  EXPECT_THAT(sent<agent_message::LifecycleReported>(), SizeIs(1))
+      << "asked again after a reconnect";
+  receive(scripts(2));
+  EXPECT_THAT(done<agent_effect::TryLifecycle>(), SizeIs(1)) << "a software update runs them anew";
+}
+
+TEST_F(AgentMachineTest, LifecycleScriptsFailAfterTheLastTry) {
+  receive(scripts(1));
+  for (int i = 1; i < 3; ++i) {
+    step(agent_event::LifecycleTried{1, false, "exit status 1", ""});
+    step(agent_event::LifecycleRetryDue{1});
+  }
+  step(agent_event::LifecycleTried{1, false, "exit status 7", "the last words"});
+  const auto report = sent<agent_message::LifecycleReported>();
+  ASSERT_THAT(report, SizeIs(1));
+  EXPECT_FALSE(report[0].ok);
+  EXPECT_EQ(report[0].reason, "exit status 7");
+  EXPECT_EQ(report[0].log_tail, "the last words");
+  step(agent_event::LifecycleRetryDue{1});
+  EXPECT_THAT(effects_, IsEmpty());
+}
+
+TEST_F(AgentMachineTest, AnAgentThatDiedInAScriptSaysSo) {
+  step(agent_event::LifecycleFound{4, {}});
+  EXPECT_EQ(hello().lifecycle_cut_off, 4u);
+  receive(scripts(4));
+  EXPECT_THAT(done<agent_effect::TryLifecycle>(), SizeIs(1));
+  EXPECT_EQ(hello().lifecycle_cut_off, 0u) << "it runs again";
+}
+
+TEST_F(AgentMachineTest, AReportOutlivesTheAgent) {
+  step(agent_event::LifecycleFound{0, agent_message::LifecycleReported{.run = 2, .ok = true}});
+  receive(scripts(2));
+  EXPECT_THAT(sent<agent_message::LifecycleReported>(), SizeIs(1));
+  EXPECT_THAT(done<agent_effect::TryLifecycle>(), IsEmpty());
+}
+
+TEST_F(AgentMachineTest, RanksAndTheEndStopLifecycleScripts) {
+  receive(scripts(1));
+  start(1);
+  EXPECT_THAT(done<agent_effect::StopLifecycle>(), SizeIs(1));
+  step(agent_event::LifecycleTried{1, true, "", ""});
+  EXPECT_THAT(effects_, IsEmpty()) << "late";
+  receive(scripts(2));
+  receive(server_message::Fenced{"gone"});
+  EXPECT_THAT(done<agent_effect::StopLifecycle>(), SizeIs(1));
+}
+
 }  // namespace
 }  // namespace holdfast

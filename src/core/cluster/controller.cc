@@ -71,7 +71,7 @@ Result<void> Controller::check(const Event& request) const {
     if (node == nullptr || node->state == NodeState::kGone)
       return Error{Errc::kNotFound,
                    "node: " + to_string(asked->node) + " is no member; see `holdfast node list`"};
-    if (!node->is_live())
+    if (!node->is_live() && node->state != NodeState::kLifecycleScript)
       return Error{Errc::kWrongState, "node: " + to_string(asked->node) + " is " +
                                           std::string(word_of(node->state)) + " already"};
   }
@@ -162,7 +162,8 @@ std::optional<std::string> Controller::check_invariants() const {
       if (found == state_.nodes.end() || found->second.job != id)
         return to_string(id) + " runs on " + to_string(node) + ", which is not its own";
       if (found->second.state == NodeState::kGone || found->second.state == NodeState::kCordoned ||
-          found->second.state == NodeState::kDeepHealthCheck)
+          found->second.state == NodeState::kDeepHealthCheck ||
+          found->second.state == NodeState::kLifecycleScript)
         return to_string(id) + " runs on " + to_string(node) + ", which is " +
                std::string(word_of(found->second.state));
     }

@@ -80,6 +80,8 @@ class Controller {
   // What a token has added; nullptr: it is not known, or not any more.
   [[nodiscard]] const Addition* find_addition(const std::string& token, Instant now) const;
   [[nodiscard]] const JobRecord* find_job_by_token(const std::string& token) const;
+  // Of its group; nullptr: none.
+  [[nodiscard]] const LifecycleScripts* scripts_of(const NodeRecord& node) const;
   // Fingerprint of the whole state; costs O(state).
   [[nodiscard]] std::uint64_t digest() const;
   // The first broken invariant, for tests.
@@ -122,6 +124,8 @@ class Controller {
   // controller_governance.cc: what teams may use
   void on(const event::GovernanceAsked& asked);
   [[nodiscard]] Result<void> check_governance_asked(const event::GovernanceAsked& asked) const;
+  // controller_lifecycle.cc: the user's programs that make a machine a node
+  void on(const event::LifecycleReported& reported);
   // A machine that has come, or has come back: it works when its checks have passed.
   void admit(NodeRecord& node, const std::vector<CheckKind>& kinds, const std::string& by,
              const std::string& how);
@@ -130,6 +134,15 @@ class Controller {
   void fault_in_check(NodeRecord& node, const Fault& fault);
   void checked_node_is_free(const NodeRecord& node) { check_soon(node.check); }
   void resend_check(const NodeRecord& node);
+
+  // A machine that has come: it works when its lifecycle scripts and its checks have passed.
+  void welcome_machine(NodeRecord& node);
+  // Runs them from the start, on a machine that has no work.
+  void begin_lifecycle(NodeRecord& node, const LifecycleScripts& scripts);
+  void resend_lifecycle(NodeRecord& node, std::uint32_t cut_off);
+  void on_lifecycle_late(const TimerId& timer);
+  void fail_lifecycle(NodeRecord& node, const std::string& why, const std::string& log_tail);
+  void start_over(NodeRecord& node, const std::string& reason, bool is_second_machine);
 
   void hold(NodeRecord& node, CheckRun& run, bool is_partner);
   void check_soon(CheckId id);

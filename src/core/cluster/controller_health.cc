@@ -27,6 +27,11 @@ void Controller::on(const event::NodeFault& found) {
   const Fault& fault = found.fault;
   keep_fault(node->health, fault, found.present, now_);
   if (node->state == NodeState::kDeepHealthCheck) return fault_in_check(*node, fault);
+  if (node->state == NodeState::kLifecycleScript && condemns_node(fault)) {
+    // Cured before it works: see on(LifecycleReported).
+    node->health.due = std::max(node->health.due, choose_rung(fault, node->health, now_).action);
+    node->health.due_for = fault;
+  }
   if (!node->is_live()) return;  // it is out already
   const std::string text = text_of(found.node, fault);
   if (fault.action == Action::kAskOperator) {
@@ -184,11 +189,10 @@ void Controller::let_back(NodeRecord& node, const std::string& how) {
   // What has failed its checks works only once it has passed them.
   const auto last = state_.checks.find(node.check);
   const bool has_failed = node.check_status == CheckStatus::kFailed && last != state_.checks.end();
-  admit(node,
-        node.updating ? checks_on_start(node)
-        : has_failed  ? last->second.kinds
-                      : state_.spec.checks.after_repair,
-        "repair", how);
+  if (node.updating)
+    welcome_machine(node);  // as a new one
+  else
+    admit(node, has_failed ? last->second.kinds : state_.spec.checks.after_repair, "repair", how);
   fill_places();
   start_queued_jobs();
   warm_up(node);

@@ -69,6 +69,7 @@ void Controller::on(const event::ServerStarted&) {
     if (node.state == NodeState::kReplacing) out_->push_back(effect::Terminate{id});
     if (node.state == NodeState::kResetting || node.state == NodeState::kRebooting)
       resend_repair(node);
+    if (node.state == NodeState::kLifecycleScript) resend_lifecycle(node, 0);
   }
   for (const JobId id : open_jobs_) {
     const JobRecord& job = state_.jobs.at(id);
@@ -114,7 +115,7 @@ void Controller::on(const event::NodeJoined& joined) {
   node->software = hello.software;
   node->instance_type = hello.instance_type;
   if (node->state == NodeState::kProvisioning) {
-    admit(*node, checks_on_start(*node), "start", "joined");
+    welcome_machine(*node);
     audit(Severity::kInfo, "node.joined",
           to_string(node->id) + " joined " +
               (node->place == 0 ? "as a spare" : "for place " + std::to_string(node->place)),
@@ -129,6 +130,8 @@ void Controller::on(const event::NodeJoined& joined) {
     let_back(*node, "rebooted");
   } else if (node->state == NodeState::kResetting) {
     resend_repair(*node);
+  } else if (node->state == NodeState::kLifecycleScript) {
+    resend_lifecycle(*node, hello.lifecycle_cut_off);
   }
   reconcile(*node, hello.attempts);
   resend_check(*node);
@@ -218,7 +221,8 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   set_place(node, 0);
   set_holder(node, {});
   set_node(node, NodeState::kGone, reason);
-  if (before == NodeState::kProvisioning) provisioning_failed(node, reason);
+  if (before == NodeState::kProvisioning || before == NodeState::kLifecycleScript)
+    provisioning_failed(node, reason);
   if (before == NodeState::kDeepHealthCheck) checked_node_lost(node, reason);
   if (before == NodeState::kReplacing) {
     audit(Severity::kInfo, "node.gone", to_string(node.id) + " has been given back", node.id);
@@ -308,8 +312,10 @@ void Controller::refill(const InstanceGroup& group) {
 
 void Controller::on(const event::NodeReplaceAsked& asked) {
   NodeRecord* node = find_node(asked.node);
-  if (node == nullptr || !(node->is_live() || node->state == NodeState::kCordoned)) return;
+  if (node == nullptr) return;
   const std::string reason = to_string(asked.node) + ": replacement asked for by " + asked.by;
+  if (node->state == NodeState::kLifecycleScript) return start_over(*node, reason, false);
+  if (!node->is_live() && node->state != NodeState::kCordoned) return;
   node->health.due_for.reset();
   cordon_node(*node, reason, {reason, asked.node, std::nullopt, now_}, Action::kReplaceNode);
   start_queued_jobs();

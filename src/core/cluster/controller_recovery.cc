@@ -96,6 +96,7 @@ void Controller::on(const event::StacksCollected& collected) {
 void Controller::on(const event::TimerFired& fired) {
   const TimerId& timer = fired.timer;
   if (timer.kind == TimerKind::kRepair) return on_repair_late(timer);
+  if (timer.kind == TimerKind::kLifecycle) return on_lifecycle_late(timer);
   if (timer.kind == TimerKind::kCheck) {
     if (const auto run = state_.checks.find(timer.check); run != state_.checks.end())
       advance(run->second);
@@ -140,6 +141,7 @@ void Controller::on(const event::TimerFired& fired) {
     case TimerKind::kCheck:
     case TimerKind::kUpdate:
     case TimerKind::kCapacity:
+    case TimerKind::kLifecycle:
       return;
   }
 }

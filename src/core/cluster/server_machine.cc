@@ -27,7 +27,8 @@ std::uint64_t digest_of(const Effects& effects) {
 // One that is cordoned is a member until its ranks are dead.
 bool may_speak(const NodeRecord& node) {
   return node.is_live() || node.state == NodeState::kCordoned ||
-         node.state == NodeState::kResetting || node.state == NodeState::kDeepHealthCheck;
+         node.state == NodeState::kResetting || node.state == NodeState::kDeepHealthCheck ||
+         node.state == NodeState::kLifecycleScript;
 }
 
 }  // namespace
@@ -81,6 +82,8 @@ void ServerMachine::take(Instant now, NodeId node, AgentMessage message) {
     submit(event::StacksCollected{node, std::move(*stacks)});
   } else if (auto* report = std::get_if<agent_message::CheckReport>(&message)) {
     submit(event::CheckReported{node, std::move(*report)});
+  } else if (auto* lifecycle = std::get_if<agent_message::LifecycleReported>(&message)) {
+    submit(event::LifecycleReported{node, std::move(*lifecycle)});
   }
 }
 

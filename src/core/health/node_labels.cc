@@ -21,6 +21,7 @@ std::string_view health_status(const NodeRecord& node) {
     case NodeState::kReplacing:
       return "UnschedulablePendingReplacement";
     case NodeState::kProvisioning:
+    case NodeState::kLifecycleScript:
     case NodeState::kDeepHealthCheck:
     case NodeState::kSuspect:
     case NodeState::kResetting:
