@@ -28,7 +28,7 @@
 #include <asio/read_until.hpp>
 #include <asio/steady_timer.hpp>
 
-#include "apps/server.h"
+#include "apps/server_config.h"
 #include "apps/up.h"
 #include "io/certificates.h"
 #include "io/clock.h"
@@ -127,9 +127,9 @@ class Load {
  public:
   Load(ServerConfig config, ClusterCa ca)
       : config_(std::move(config)), ca_(std::move(ca)), input_(loop_, ::dup(STDIN_FILENO)) {
-    for (std::uint32_t i = 1; i <= config_.spec.nodes; ++i)
+    for (std::uint32_t i = 1; i <= config_.spec.nodes(); ++i)
       agents_.push_back(
-          std::make_unique<Agent>(loop_, NodeId{i}, config_.spec.nodes, [this] { joined(); }));
+          std::make_unique<Agent>(loop_, NodeId{i}, config_.spec.nodes(), [this] { joined(); }));
   }
 
   // Until the standard input ends.
@@ -200,7 +200,8 @@ void raise_descriptor_limit() {
 }
 
 Result<void> run(const std::string& state, std::uint32_t agents) {
-  HF_TRY_VOID(prepare_state({.state = state, .spec = {.name = "load", .nodes = agents}}));
+  HF_TRY_VOID(
+      prepare_state({.state = state, .spec = {.name = "load", .groups = one_group(agents)}}));
   HF_TRY(ServerConfig config, read_server_config(state));
   config.provider = "external";
   HF_TRY_VOID(write_server_config(state, config));

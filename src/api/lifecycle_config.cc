@@ -15,7 +15,8 @@ json instances_of(const ClusterState& state, const InstanceGroup& group,
                   const LifecycleNames& names) {
   json instances = json::array();
   for (const auto& [id, node] : state.nodes) {
-    if (node.state == NodeState::kGone || node.address.empty()) continue;
+    if (node.group != group.number || node.state == NodeState::kGone || node.address.empty())
+      continue;
     instances.push_back({{"InstanceName", group.name + "-" + std::to_string(instances.size() + 1)},
                          {"InstanceId", names.instance_id(id)},
                          {"AgentIpAddress", node.address},
@@ -29,10 +30,12 @@ json instances_of(const ClusterState& state, const InstanceGroup& group,
 std::map<std::string, std::string> lifecycle_config(const ClusterState& state,
                                                     const InstanceGroup& group,
                                                     const LifecycleNames& names) {
-  const json groups = json::array(
-      {{{"Name", group.name},
-        {"InstanceType", group.instance_types.empty() ? "" : group.instance_types.front()},
-        {"Instances", instances_of(state, group, names)}}});
+  json groups = json::array();
+  for (const InstanceGroup& one : state.spec.groups)
+    groups.push_back(
+        {{"Name", one.name},
+         {"InstanceType", one.instance_types.empty() ? "" : one.instance_types.front()},
+         {"Instances", instances_of(state, one, names)}});
   const json resources{
       {"ClusterConfig", {{"ClusterArn", names.cluster_arn}, {"ClusterName", state.spec.name}}},
       {"InstanceGroups", groups}};

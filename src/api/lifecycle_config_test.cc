@@ -11,6 +11,7 @@ TEST(LifecycleConfig, SaysWhoIsThere) {
   group.lifecycle = {.source = "s3://bucket/scripts", .on_create = "on_create.sh"};
   ClusterState state;
   state.spec.name = "c1";
+  state.spec.groups = {group};
   state.nodes[NodeId{1}] = {.id = NodeId{1}, .address = "10.0.0.1"};
   state.nodes[NodeId{2}] = {.id = NodeId{2}};
   state.nodes[NodeId{3}] = {.id = NodeId{3}, .state = NodeState::kGone, .address = "10.0.0.3"};

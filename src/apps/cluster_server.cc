@@ -20,11 +20,12 @@
 #include "io/files.h"
 #include "io/join_token.h"
 #include "io/process.h"
+#include "io/s3_config.h"
 
 namespace holdfast {
 namespace {
 
-constexpr Duration kTokenLifetime = minutes(10);
+constexpr Duration kJoinTokenLifetime = minutes(10);
 constexpr Duration kCertificateLifetime = seconds(90ll * 24 * 3600);
 // A new local agent competes with a recovery for this machine's cores, which a real new machine
 // would not: while jobs run it comes a moment later.
@@ -54,13 +55,12 @@ Result<void> ClusterServer::open() {
                                 .devices = config_.devices,
                                 .host_root = config_.host_root,
                                 .environment = agent_environment()};
-  HF_TRY(provider_,
-         make_provider(
-             loop_->context(), setting, [this](NodeId node) { return make_token(node); },
-             [this](NodeId node, const std::string& reason) {
-               lifecycle_files_->forget(node);
-               loop_->submit(event::NodesLost{{node}, reason, true});
-             }));
+  HF_TRY(provider_, make_provider(
+                        loop_->context(), setting, [this](NodeId node) { return make_token(node); },
+                        [this](NodeId node, const std::string& reason) {
+                          lifecycle_files_->forget(node);
+                          loop_->submit(event::NodesLost{{node}, reason, true});
+                        }));
   return {};
 }
 
@@ -83,7 +83,9 @@ Result<void> ClusterServer::start() {
     else if (!is_down)
       provider_->adopt(id);
   }
-  if (known.spec.groups.empty() || known.down) loop_->submit(event::ClusterMade{config_.spec});
+  const bool is_own = config_.api_port != 0;  // taken down, it is made anew by the next `up`
+  if (known.groups_made == 0 || (known.down && is_own))
+    loop_->submit(event::ClusterMade{config_.spec});
   return {};
 }
 
@@ -118,7 +120,8 @@ void ClusterServer::stop() {
 }
 
 std::string ClusterServer::make_token(NodeId node) const {
-  return make_join_token(*ca_, node, WallTime{wall_now().ns + kTokenLifetime.ns});
+  const WallTime until{wall_now().ns + kJoinTokenLifetime.ns};
+  return make_join_token(*ca_, node, until);
 }
 
 void ClusterServer::send(NodeId node, const ServerMessage& message) {
@@ -231,7 +234,15 @@ void ClusterServer::give_lifecycle_files(NodeId id,
   const NodeRecord* node = loop_->controller().node(id);
   if (node == nullptr || node->state != NodeState::kLifecycleScript) return;
   if (const LifecycleScripts* scripts = loop_->controller().scripts_of(*node))
-    lifecycle_files_->answer(id, wanted, scripts->source);
+    lifecycle_files_->answer(id, wanted, folder_of_scripts(scripts->source));
+}
+
+std::string ClusterServer::folder_of_scripts(const std::string& source) const {
+  const Result<S3Url> url = is_s3_url(source) ? parse_s3_url(source) : Error{Errc::kNotFound, ""};
+  if (!url.ok() || url->bucket.starts_with(".") || url->prefix.find("..") != std::string::npos)
+    return source;
+  const std::string folder = config_.buckets + "/" + url->bucket;
+  return ::access(folder.c_str(), X_OK) == 0 ? folder + "/" + url->prefix : source;
 }
 
 std::map<std::string, std::string> ClusterServer::lifecycle_files_config(NodeId node) const {

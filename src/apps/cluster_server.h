@@ -83,6 +83,7 @@ class ClusterServer final : public ControlLoop::World, public LinkServer::Listen
   void take(NodeId node, std::uint64_t stream, AgentMessage message);
   void give_lifecycle_files(NodeId node, const agent_message::LifecycleFilesWanted& wanted);
   [[nodiscard]] std::map<std::string, std::string> lifecycle_files_config(NodeId node) const;
+  [[nodiscard]] std::string folder_of_scripts(const std::string& source) const;
   [[nodiscard]] const InstanceGroup* group_of(NodeId node) const;
   HttpResponse thaw(NodeId node);
   HttpResponse inject(NodeId node, const server_message::Inject& what);

@@ -38,6 +38,7 @@ Clusters::Clusters(asio::io_context& context, std::string state)
 
 Result<Clusters::Handle> Clusters::start(const std::string& folder, bool serving) {
   HF_TRY(ServerConfig config, read_server_config(folder));
+  config.buckets = state_ + "/buckets";
   auto cluster = std::make_shared<ClusterServer>(folder, std::move(config));
   HF_TRY_VOID(cluster->open());
   if (serving) HF_TRY_VOID(cluster->start());

@@ -356,8 +356,9 @@ HttpResponse HyperpodApi::answer(const Caller& caller, const request::Governance
   const std::string operation(request.operation->name);
   const ArnScope scope{site_.region, site_.account};
   const auto refused = [](const Error& error) {
-    return hyperpod::render(
-        {{"__type", governance_error_type(error.code)}, {"Message", error.detail}}, 400);
+    const nlohmann::json body{{"__type", governance_error_type(error.code)},
+                              {"Message", error.detail}};
+    return HttpResponse{400, body.dump()};
   };
   if (!is_governance_change(operation)) {
     GovernanceState all;

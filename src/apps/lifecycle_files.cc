@@ -11,7 +11,7 @@ namespace holdfast {
 namespace {
 
 constexpr std::size_t kPiece = 256 * 1024;
-constexpr Duration kFresh = seconds(5);
+constexpr Duration kFresh = milliseconds(100);
 
 }  // namespace
 

@@ -96,9 +96,15 @@ void LifecycleRunner::start(const server_message::RunLifecycle& start) {
   if (ready.ok()) ready = write_file_atomic(running_path(), std::to_string(start.run), 0600);
   ::unlink(report_path().c_str());
   if (!ready.ok()) return fail(ready.error().text());
-  // What an agent before this one, which died in the middle, has left.
-  kill_marked({"HOLDFAST_LIFECYCLE=" + mark()}, SIGKILL);
-  ask();
+  clear_away(kSweepsMax);
+}
+
+// What a try before this one has left, perhaps of an agent that died in the middle. Again and
+// again: a process that is just becoming another program is not seen.
+void LifecycleRunner::clear_away(int rounds_left) {
+  const std::size_t left = kill_marked({"HOLDFAST_LIFECYCLE=" + mark()}, SIGKILL);
+  if (left == 0 || rounds_left == 0) return ask();
+  arm(kSweep, [this, rounds_left] { clear_away(rounds_left - 1); });
 }
 
 void LifecycleRunner::stop() {

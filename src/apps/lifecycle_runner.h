@@ -68,6 +68,7 @@ class LifecycleRunner {
   void arm(Duration after, std::function<void()> then);
   void fail(const std::string& reason);
   void end(bool ok, const std::string& reason);
+  void clear_away(int rounds_left);
   void sweep(int rounds_left, const std::string& reason);
   void log(const std::string& line) const;
   [[nodiscard]] std::string scripts() const { return options_.folder + "/lifecycle/scripts"; }

@@ -9,6 +9,7 @@
 
 #include "api/strict_fields.h"
 #include "apps/commands/commands.h"
+#include "apps/commands/control_plane.h"
 #include "apps/terminal.h"
 
 namespace holdfast {
@@ -40,10 +41,12 @@ void add_all(CLI::App& app, const std::vector<std::string>& job_command) {
   add_agent(app);
   // After the subcommands, which would inherit it.
   app.footer(
-      std::string("First steps:\n"
-                  "  holdfast up --nodes 4 --spares 1           a cluster on this machine\n"
-                  "  holdfast run --nodes 4 python3 train.py    a job on it\n"
-                  "  holdfast chaos node-kill n2                lose a node, and watch\n\n") +
+      std::string(
+          "First steps:\n"
+          "  holdfast up --nodes 4 --spares 1           a cluster on this machine\n"
+          "  holdfast run --nodes 4 python3 train.py    a job on it\n"
+          "  holdfast chaos node-kill n2                lose a node, and watch\n\n"
+          "  holdfast --cluster ml-1 status             of another cluster of this server\n\n") +
       kExitCodeHelp);
 }
 
@@ -90,6 +93,11 @@ int run(std::vector<std::string> args) {
   app.require_subcommand(1);
   std::vector<std::string> job_command;
   add_all(app, job_command);
+  // Before the command, because it is about all that speak to a server.
+  if (args.size() >= 2 && args[0] == "--cluster") {
+    ::setenv(kClusterVariable, args[1].c_str(), /*overwrite=*/1);
+    args.erase(args.begin(), args.begin() + 2);
+  }
   if (args.empty()) {
     print(app.help());
     return kExitBadInput;

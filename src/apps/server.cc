@@ -94,7 +94,8 @@ Result<void> Server::start_listening() {
       [this](const Caller& caller, std::string_view operation, const std::string& body) {
         return hyperpod_.answer(caller, operation, body);
       });
-  ApiServerOptions options{.host = config.host, .port = config.hyperpod_port};
+  ApiServerOptions options{
+      .host = config.host, .port = config.hyperpod_port, .body_bytes_max = hyperpod::kBodyMax};
   // Plain HTTP never leaves this machine; requests are signed either way.
   if (config.host != "127.0.0.1")
     options.tls =
@@ -141,20 +142,17 @@ HttpResponse Server::answer(const HttpRequest& request) {
   if (request.method == "POST" && request.path.starts_with(kHyperpodPath))
     return in_our_words(
         hyperpod_.answer(caller, request.path.substr(kHyperpodPath.size()), request.body));
-  if (const Result<Ask> ask = parse_request(request); ask.ok()) {
+  HttpRequest rest = request;
+  const auto named = rest.query.extract("cluster");
+  if (const Result<Ask> ask = parse_request(rest); ask.ok()) {
     if (std::holds_alternative<ask::OpenApi>(*ask)) return view_openapi();
     if (auto answered = answer_keys(*ask, *keys_, wall_now())) return std::move(*answered);
   }
-  const auto named = request.query.find("cluster");
-  const Clusters::Handle cluster =
-      named == request.query.end() ? clusters_.own() : clusters_.find(named->second);
+  const Clusters::Handle cluster = named.empty() ? clusters_.own() : clusters_.find(named.mapped());
   if (cluster == nullptr)
-    return render_error({Errc::kNotFound, "cluster: there is no '" + named->second +
+    return render_error({Errc::kNotFound, "cluster: there is no '" + named.mapped() +
                                               "'; see `holdfast cluster list`"});
-  if (request.method == "POST" && request.path == "/v1/pool")
-    return set_pool(*cluster, request.body);
-  HttpRequest rest = request;
-  rest.query.erase("cluster");
+  if (rest.method == "POST" && rest.path == "/v1/pool") return set_pool(*cluster, rest.body);
   return cluster->answer(rest);
 }
 

@@ -22,7 +22,13 @@ Result<ServerConfig> read_server_config(const std::string& state) {
     const auto json = nlohmann::json::parse(text);
     ServerConfig config;
     config.uuid = json.at("uuid");
-    HF_TRY(config.spec, decode_cluster_spec(json.at("spec").dump()));
+    Result<ClusterSpec> spec = decode_cluster_spec(json.at("spec").dump());
+    if (!spec.ok() || spec->groups.empty())
+      return Error{Errc::kStateCorrupt,
+                   state + "/cluster.json: " +
+                       (spec.ok() ? "spec.groups: there are none" : spec.error().detail) +
+                       "; restore it, or start anew with another --state"};
+    config.spec = std::move(spec).value();
     config.devices = json.value("devices", config.devices);
     config.host_root = json.value("host_root", config.host_root);
     config.provider = json.value("driver", config.provider);

@@ -19,6 +19,8 @@ struct ServerConfig {
   // it.
   std::string devices = "auto";
   std::string host_root = "none";
+  // A folder BUCKET in it is what s3://BUCKET of lifecycle scripts means; others are asked of S3.
+  std::string buckets;
   std::string host = "127.0.0.1";
   std::uint16_t link_port = 0;
   // Only of the folder's own cluster, not of those that were made through the API.

@@ -38,7 +38,12 @@ end_node() {
 constexpr const char* kPrepare = R"sh(
 for old in "$folder"/n[0-9]*; do
   [ -d "$old" ] || continue
-  [ "$(cat "$old/cluster" 2>/dev/null)" = "$cluster" ] || continue
+  other=$(cat "$old/cluster" 2>/dev/null)
+  if [ "$other" != "$cluster" ]; then
+    grep -qzxF "HOLDFAST_CLUSTER=$other" /proc/[0-9]*/environ 2>/dev/null || continue
+    echo "it serves another cluster already ($other)" >&2
+    exit 1
+  fi
   end_node "$(basename "$old")" || exit 1
 done
 if [ -x "$folder/bin/holdfast" ]; then
@@ -55,7 +60,7 @@ if [ "$(sha256sum "$program" 2>/dev/null | cut -d' ' -f1)" != "$sha" ]; then
   echo "$program is not what was sent; is the disk full?" >&2
   exit 1
 fi
-"$program" --version >/dev/null || exit 1
+"$program" version >/dev/null || exit 1
 end_node "$node" || exit 1
 umask 077
 mkdir -p "$home" || exit 1

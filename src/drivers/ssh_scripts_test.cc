@@ -23,7 +23,7 @@ using testing::HasSubstr;
 class SshScripts : public ScratchFolder {
  protected:
   SshScripts() {
-    std::ofstream(path("program")) << "#!/bin/sh\n[ \"$1\" = --version ] && exit 0\n"
+    std::ofstream(path("program")) << "#!/bin/sh\n[ \"$1\" = version ] && exit 0\n"
                                       "printf '%s\\n' \"$@\"\nsetsid sleep 1000 &\n"
                                       "exec sleep 1000\n";
     run("sh -c " + shell_word(receive_command(home_)) + " <" + path("program"));

@@ -234,7 +234,7 @@ TEST(Codec, AnErrorNamesPlaceValueAndWhatIsAllowed) {
   EXPECT_EQ(error_of(decode_event(
                 R"({"timer_fired":{"timer":{"attempt":"a2","job":"j1","kind":"egg"}}})")),
             "HF1007: event.timer_fired.timer.kind: expected one of drain, stacks, start, backoff, "
-            "quiet, repair, check, found \"egg\"");
+            "quiet, repair, check, update, capacity, lifecycle, found \"egg\"");
   EXPECT_EQ(error_of(decode_event(R"({"big_bang":{}})")),
             "HF1007: event: \"big_bang\" is no kind of event that this version knows");
   EXPECT_THAT(error_of(decode_event(encode(one_of_each(6).at(2)).substr(0, 40))),

@@ -34,7 +34,8 @@ enum class TimerKind {
 };
 template <>
 inline constexpr auto kWords<TimerKind> = std::to_array<std::string_view>(
-    {"drain", "stacks", "start", "backoff", "quiet", "repair", "check", "update", "capacity", "lifecycle"});
+    {"drain", "stacks", "start", "backoff", "quiet", "repair", "check", "update", "capacity",
+     "lifecycle"});
 
 // A timer belongs to one attempt of one job, or to one repair of one node (`attempt` is then the
 // number of that repair) or one run of its lifecycle scripts (likewise), so a late one is

@@ -121,8 +121,8 @@ HF_FIELDS(GovernanceState, records)
 HF_FIELDS(GovernanceChange, action, kind, id, cluster, name, target_version, description, config,
           target, team, is_active)
 HF_FIELDS(ClusterState, spec, down, phase, failure, groups_made, places_made, groups,
-          additions, software_update, nodes_made, jobs_made, incidents_made, checks_made, nodes, jobs,
-          incidents, checks, breaker, governance)
+          additions, software_update, nodes_made, jobs_made, incidents_made, checks_made, nodes,
+          jobs, incidents, checks, breaker, governance)
 
 HF_FIELDS(NvlinkReading, link, active, replays, recoveries, crc_errors)
 HF_FIELDS(DeviceReading, index, pci, name, uuid, vbios, error, ecc_corrected_volatile,

@@ -49,8 +49,8 @@ struct GroupRecord {
   std::string failure;  // why it is not what it should be; empty: nothing is known
 };
 
-// A request to add nodes that bore a token: asked for again within kTokenLifetime it changes nothing
-// and is answered as it was.
+// A request to add nodes that bore a token: asked for again within kTokenLifetime it changes
+// nothing and is answered as it was.
 struct Addition {
   std::string request;  // its text: the token of another one is an error
   Instant at;

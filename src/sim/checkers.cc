@@ -295,7 +295,8 @@ void Checkers::settled(const Controller& controller, const std::vector<NodeId>& 
   }
   for (const InstanceGroup& group : state.spec.groups)
     if (spares[group.number] > 0 && filled[group.number] < group.count)
-      report_("leak", std::to_string(spares[group.number]) + " spare(s) idle beside an empty place");
+      report_("leak",
+              std::to_string(spares[group.number]) + " spare(s) idle beside an empty place");
   const bool exhausted =
       (state.spec.machines_max != 0 && state.nodes_made >= state.spec.machines_max) ||
       std::ranges::any_of(state.groups, [](const GroupRecord& group) {

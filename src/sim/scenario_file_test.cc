@@ -40,7 +40,8 @@ costs:
   replacement_bad_per_mille: 20
   replacement_bad_shows: {as: kernel_line, xid: 48, cause: accelerator}
 network: {delay: [100us, 1ms], loss_per_million: 3, clock_drift_ppm_max: 100}
-policy: {breaker_percent: 60, operator_changes_cluster_every: 2min, operator_closes_breaker_after: 1min}
+policy: {breaker_percent: 60, operator_changes_cluster_every: 2min,
+         operator_closes_breaker_after: 1min}
 expect: {incidents: 3, breaker_opened: false, job_state: running, first_verdict: host,
          decided_within: 3s, goodput_per_mille_min: 990}
 )";

@@ -58,8 +58,19 @@ class Sdk(ClusterTest):
             done = c.node("life.mjs")
             self.assertEqual(done.returncode, 0, done.stdout)
             self.assertTrue(done.stdout.endswith("done\n"), done.stdout)
-            print(done.stdout)
             self.assertEqual(c.json("status")["cluster"], "default", "the server's own lives on")
+
+
+    def test_lifecycle_scripts(self):
+        with SdkCluster(1, 0) as c:
+            folder = os.path.join(c.state, "buckets", "scripts", "base")
+            os.makedirs(folder)
+            for name, text in (("on_create.sh", "grep -q workers $SAGEMAKER_RESOURCE_CONFIG_PATH"),
+                               ("on_create_bad.sh", "echo the mount is gone; exit 9")):
+                with open(os.path.join(folder, name), "w") as file:
+                    file.write("#!/bin/sh\n" + text + "\n")
+            done = c.node("scripts.mjs")
+            self.assertEqual(done.returncode, 0, done.stdout)
 
 
 class CommandLine(ClusterTest):
@@ -72,8 +83,10 @@ class CommandLine(ClusterTest):
                     "InstanceType": "ml.g5.8xlarge",
                     "ExecutionRole": "arn:aws:iam::123456789012:role/hyperpod"}]}, file)
             c.cli("cluster", "create", "-f", path, "--wait")
-            c.cli("pool", "set", "workers", "--spares", "1", "--cluster", "ml-2")
+            c.cli("--cluster", "ml-2", "pool", "set", "workers", "--spares", "1")
             wait_for(lambda: self.running(c) == 3, "two nodes and a spare")
+            # A job runs on it.
+            c.cli("--cluster", "ml-2", "run", "--nodes", "2", "--", "/bin/true")
             c.cli("chaos", "server-kill")
             wait_for(lambda: c.call("status").returncode == 0, "server back")
             wait_for(lambda: self.running(c) == 3, "the other cluster is back too")

@@ -162,7 +162,7 @@ class Folders(InputTest):
             config = file.read()
         for name, content, code, said in (
             ("cluster.json", config[:40], "HF3002", "cluster.json"),
-            ("cluster.json", config.replace('"nodes": 1', '"nodes": "many"'), "HF3002", "cluster.json"),
+            ("cluster.json", config.replace('"count": 1', '"count": "many"'), "HF3002", "cluster.json"),
             ("journal.db", b"not a database, but long enough to look like something" * 100, "HF3002",
              "journal.db"),
             ("ca/ca.key", b"-----BEGIN NOTHING-----\n", "HF3002", "ca.key"),

@@ -34,7 +34,8 @@ class ExecCluster(Cluster):
         def prepare(folder):
             self.programs = os.path.join(folder, "programs")
             write_example(self.programs)
-            return ["--provider", "exec:" + self.programs, "--host-root", "none"]
+            return ["--provider", "exec:" + self.programs, "--host-root", "none",
+                    "--breaker-percent", "100"]
         super().__init__(nodes, spares, *options, prepare=prepare)
 
     def __exit__(self, *what):

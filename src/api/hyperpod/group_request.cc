@@ -162,14 +162,6 @@ std::optional<ApiError> read_tags(const json& body, std::vector<InstanceGroup>& 
   return std::nullopt;
 }
 
-void count_places(ClusterSpec& spec) {
-  spec.nodes = spec.spares = 0;
-  for (const InstanceGroup& group : spec.groups) {
-    spec.nodes += group.count;
-    spec.spares += group.spares;
-  }
-}
-
 std::variant<ClusterSpec, ApiError> updated(const ClusterSpec& current,
                                             const request::UpdateCluster& request) {
   ClusterSpec spec = current;
@@ -207,7 +199,6 @@ std::variant<ClusterSpec, ApiError> updated(const ClusterSpec& current,
   if (!specification.is_object()) specification = json::object();
   specification.update(request.settings);
   spec.specification = specification.dump();
-  count_places(spec);
   return spec;
 }
 
@@ -220,7 +211,6 @@ std::variant<NodesAdded, ApiError> with_nodes_added(const ClusterSpec& current,
   NodesAdded added{current, {}};
   for (const auto& addition : request.additions)
     added.outcomes.push_back(judge(added.spec, addition));
-  count_places(added.spec);
   return added;
 }
 

@@ -37,9 +37,6 @@ inline constexpr std::uint32_t kGroupInstancesMax = 6758;  // ClusterInstanceCou
 [[nodiscard]] std::optional<ApiError> read_tags(const nlohmann::json& body,
                                                 std::vector<InstanceGroup>& groups);
 
-// Sets the sums over the groups: ClusterSpec::nodes and spares.
-void count_places(ClusterSpec& spec);
-
 // What the cluster will be. Groups that the request names are replaced or added and keep their
 // number and their spares, others stay as they are.
 [[nodiscard]] std::variant<ClusterSpec, ApiError> updated(const ClusterSpec& current,

@@ -114,7 +114,6 @@ Parsed read_create(const Asked& asked) {
                    .recovers_nodes = text(body, "NodeRecovery") != "None",
                    .is_continuous = body.contains("NodeProvisioningMode"),
                    .specification = settings.dump()};
-  count_places(spec);
   return Request(request::CreateCluster{std::move(spec)});
 }
 

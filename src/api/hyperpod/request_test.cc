@@ -72,8 +72,8 @@ TEST(HyperPodRequest, ReadsCreateCluster) {
   EXPECT_EQ(spec.name, "train");
   EXPECT_FALSE(spec.recovers_nodes);
   EXPECT_TRUE(spec.is_continuous);
-  EXPECT_EQ(spec.nodes, 8U);
-  EXPECT_EQ(spec.spares, 3U);
+  EXPECT_EQ(spec.nodes(), 8U);
+  EXPECT_EQ(spec.spares(), 3U);
   ASSERT_EQ(spec.groups.size(), 2U);
   EXPECT_EQ(spec.groups[0].lifecycle,
             (LifecycleScripts{"s3://sagemaker-lifecycle/base", "on_create.sh", ""}));

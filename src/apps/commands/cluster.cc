@@ -41,8 +41,9 @@ Result<json> read_request(const std::string& file) {
   std::string text;
   if (file == "-")
     text.assign(std::istreambuf_iterator<char>(std::cin), {});
-  else
+  else {
     HF_TRY(text, read_file(file, kFileMax));
+  }
   json request = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!request.is_object())
     return Error{Errc::kUnparsable,
@@ -111,8 +112,9 @@ Result<int> update(const ClusterOptions& options) {
 
 Result<int> call_any(const ClusterOptions& options) {
   json request = json::object();
-  if (options.file != "-" || ::isatty(STDIN_FILENO) == 0)
+  if (options.file != "-" || ::isatty(STDIN_FILENO) == 0) {
     HF_TRY(request, read_request(options.file));
+  }
   HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
   HF_TRY(const json answer, call(plane, options.operation, request));
   print(answer.dump(options.client.json ? -1 : 2) + "\n");
@@ -192,9 +194,7 @@ Result<int> remove(const ClusterOptions& options) {
 Result<int> set_pool(const ClusterOptions& options) {
   HF_TRY(ControlPlane plane, ControlPlane::open(options.client.state));
   json request{{"group", options.group}, {"spares", options.spares}};
-  const std::string where =
-      options.cluster.empty() ? "" : "?cluster=" + encode_segment(options.cluster);
-  HF_TRY(const json answer, plane.post("/v1/pool" + where, request.dump()));
+  HF_TRY(const json answer, plane.post("/v1/pool", request.dump()));
   print(options.client.json ? answer.dump() + "\n"
                             : "group '" + options.group + "' holds " +
                                   std::to_string(options.spares) + " spares\n");
@@ -314,10 +314,9 @@ void add_pool(CLI::App& app) {
   command->add_option("--spares", options->spares, "Healthy nodes held besides its own")
       ->required()
       ->check(CLI::Range(0, 6758));
-  command->add_option("--cluster", options->cluster, "Name or ARN (default: the folder's own)");
   command->footer(
       "Spares have passed their checks and lifecycle scripts: one takes a bad node's place at "
-      "once.\n\nExample:\n  holdfast pool set workers --spares 2");
+      "once.\n\nExample:\n  holdfast --cluster ml-1 pool set workers --spares 2");
 }
 
 }  // namespace holdfast

@@ -98,8 +98,12 @@ Result<nlohmann::json> ControlPlane::exchange(const std::string& target, const s
   return answer;
 }
 
-Result<nlohmann::json> ControlPlane::try_once(const std::string& target, const std::string* body,
+Result<nlohmann::json> ControlPlane::try_once(const std::string& asked, const std::string* body,
                                               Duration patience) {
+  std::string target = asked;
+  if (const char* cluster = std::getenv(kClusterVariable); cluster != nullptr && *cluster != '\0')
+    target +=
+        (target.find('?') == target.npos ? "?cluster=" : "&cluster=") + encode_segment(cluster);
   auto response =
       body != nullptr ? client_->post(target, *body, patience) : client_->get(target, patience);
   if (!response.ok()) {

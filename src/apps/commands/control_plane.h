@@ -11,6 +11,9 @@
 
 namespace holdfast {
 
+// The cluster of the server that commands are about; not set: the folder's own.
+inline constexpr const char* kClusterVariable = "HOLDFAST_CLUSTER_NAME";
+
 // The control plane as the commands see it. A state folder leads to it through its client.json:
 //
 //   {"api": "https://127.0.0.1:7443", "ca": "ca/ca.crt", "cert": "client/operator.crt",

@@ -5,7 +5,7 @@ namespace {
 
 class GovernanceTest : public ControllerTest {
  protected:
-  GovernanceTest() { make_cluster({.id = "cluster00001", .nodes = 1}); }
+  GovernanceTest() { make_cluster({.id = "cluster00001", .groups = one_group(1)}); }
   static event::GovernanceAsked create(const std::string& cluster = "cluster00001") {
     event::GovernanceAsked asked{.at = WallTime{7}, .by = "AKIA1"};
     asked.change.id = "config000001";

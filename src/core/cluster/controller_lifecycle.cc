@@ -120,10 +120,10 @@ void Controller::fail_lifecycle(NodeRecord& node, const std::string& why,
     return start_over(node, reason, true);
   }
   node.reason = reason;
-  if (GroupRecord* group = find_group(node.group)) {
+  if (GroupRecord* group = find_group(node.group))
     group->failure = to_string(node.id) + ": lifecycle scripts: " + node.lifecycle.failure;
-    group->provisioning_failures = kProvisioningFailuresMax;  // no third machine
-  }
+  if (state_.phase == ClusterPhase::kCreating || state_.phase == ClusterPhase::kUpdating)
+    give_up_phase("lifecycle scripts fail");
   if (node.updating) update_over(node);
   audit(Severity::kAlert, "node.lifecycle_failed",
         to_string(node.id) + ": " + reason +
@@ -138,10 +138,8 @@ void Controller::start_over(NodeRecord& node, const std::string& reason, bool is
   set_place(node, 0);
   set_node(node, NodeState::kReplacing, reason);
   out_->push_back(effect::Terminate{node.id});
-  if (GroupRecord* group = find_group(node.group); group != nullptr && !is_second_machine) {
-    group->provisioning_failures = 0;
+  if (GroupRecord* group = find_group(node.group); group != nullptr && !is_second_machine)
     group->failure.clear();
-  }
   fill_places();
   const std::uint32_t made = state_.nodes_made;
   refill_pool();

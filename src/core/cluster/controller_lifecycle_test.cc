@@ -14,7 +14,7 @@ class LifecycleTest : public ControllerTest {
   LifecycleTest() {
     InstanceGroup group{.number = 1, .name = "workers", .count = 2, .spares = 1};
     group.lifecycle = {.source = "/srv/scripts", .on_create = "on_create.sh"};
-    make_cluster({.groups = {group}, .nodes = 2, .spares = 1});
+    make_cluster({.groups = {group}});
   }
   void report(std::uint32_t n, bool ok, std::uint32_t run = 1) {
     step(event::LifecycleReported{NodeId{n},
@@ -46,7 +46,7 @@ TEST_F(LifecycleTest, TheyComeBeforeDeepChecks) {
   step(event::DownAsked{"test"});
   InstanceGroup group{.number = 1, .name = "workers", .count = 1};
   group.lifecycle = {.source = "/srv/scripts", .on_init_complete = "init.sh"};
-  ClusterSpec spec{.groups = {group}, .nodes = 1};
+  ClusterSpec spec{.groups = {group}};
   spec.checks.on_start = {CheckKind::kInstanceStress};
   step(event::ClusterMade{spec});
   join(4);

@@ -1,25 +1,19 @@
 // The whole life of a cluster through AWS's SDK. Each step says what it has seen.
-import { call, equal, errorOf, inService, nodesOf, running, sdk, waitFor } from "./client.mjs";
+import { call, client, equal, errorOf, inService, nodesOf, running, sdk, waitFor } from "./client.mjs";
 
 const name = "ml-1";
-const group = (InstanceGroupName, InstanceCount, more = {}) => ({
+const group = (InstanceGroupName, InstanceCount) => ({
   InstanceGroupName,
   InstanceCount,
   InstanceType: "ml.p5.48xlarge",
   ExecutionRole: "arn:aws:iam::123456789012:role/hyperpod",
-  LifeCycleConfig: { SourceS3Uri: "s3://none/here", OnCreate: "on_create.sh" },
-  ...more,
 });
-const withoutScripts = (one) => {
-  const { LifeCycleConfig, ...rest } = one;
-  return rest;
-};
 
 // --- made
 const began = Date.now();
 const made = await call("CreateCluster", {
   ClusterName: name,
-  InstanceGroups: [withoutScripts(group("head", 1)), withoutScripts(group("workers", 3))],
+  InstanceGroups: [group("head", 1), group("workers", 3)],
   NodeRecovery: "Automatic",
   NodeProvisioningMode: "Continuous",
   Tags: [{ Key: "holdfast:spares:workers", Value: "1" }],
@@ -30,7 +24,7 @@ equal(described.ClusterArn, made.ClusterArn, "ARN");
 equal(described.CreationTime instanceof Date, true, "CreationTime is a time");
 equal(described.InstanceGroups.map((one) => one.TargetCount), [1, 3], "TargetCount");
 equal((await errorOf("CreateCluster", {
-  ClusterName: name, InstanceGroups: [withoutScripts(group("head", 1))],
+  ClusterName: name, InstanceGroups: [group("head", 1)],
 })).name, "ResourceInUse", "a name twice");
 equal((await call("ListClusters", { NameContains: "ml" })).ClusterSummaries.length, 1, "listed");
 equal((await call("DescribeCluster", { ClusterName: made.ClusterArn })).ClusterName, name, "by ARN");
@@ -63,7 +57,7 @@ const refused = await call("BatchAddClusterNodes", {
 });
 equal(refused.Failed[0].ErrorCode, "InstanceGroupNotFound", "no such group");
 await call("UpdateCluster", {
-  ClusterName: name, InstanceGroups: [withoutScripts(group("workers", 2))],
+  ClusterName: name, InstanceGroups: [group("workers", 2)],
 });
 await inService(name, 4);
 
@@ -110,10 +104,8 @@ await inService(name, 3);
 
 // --- events, each with its reason
 const events = [];
-for await (const page of sdk.paginateListClusterEvents(
-  { client: (await import("./client.mjs")).client, pageSize: 10 }, { ClusterName: name })) {
-  events.push(...page.Events);
-}
+const pages = sdk.paginateListClusterEvents({ client, pageSize: 10 }, { ClusterName: name });
+for await (const page of pages) events.push(...page.Events);
 equal(events.every((one) => one.Description && one.EventTime instanceof Date), true, "reasons");
 const replaced = events.find((one) => one.Description.includes("replacement asked for"));
 const detail = await call("DescribeClusterEvent", { ClusterName: name, EventId: replaced.EventId });
