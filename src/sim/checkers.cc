@@ -174,6 +174,7 @@ void Checkers::audited(const Controller& controller, const effect::Audit& audit,
   if (audit.kind == "node.cordoned") cordoned_.emplace(audit.node, now);
   if (audit.kind == "node.lost" || audit.kind == "node.gone" || audit.kind == "node.repaired")
     cordoned_.erase(audit.node);
+  if (audit.kind == "node.repaired") asked_out_.erase(audit.node);
   if (audit.kind == "incident" && audit.text.find("verdict ") != std::string::npos) {
     JobWatch& watch = jobs_[audit.job];
     watch.fault.clear();
@@ -187,7 +188,8 @@ void Checkers::audited(const Controller& controller, const effect::Audit& audit,
 void Checkers::check_left_out(const effect::Audit& audit, Instant now,
                               const Controller& controller) {
   const NodeId node = audit.node;
-  if (audit.text.find("by operator") != std::string::npos) return;  // as a person wanted it
+  if (audit.text.find("by operator") != std::string::npos) asked_out_.insert(node);
+  if (asked_out_.contains(node)) return;  // as a person wanted it
   if (!hurt_.contains(node))
     report_("evidence", to_string(node) + " is well and was given up: " + audit.text);
   const ClusterSpec& spec = controller.state().spec;

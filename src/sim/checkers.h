@@ -78,6 +78,7 @@ class Checkers {
   std::map<NodeId, std::map<std::pair<JobId, Attempt>, std::uint32_t>> on_node_;
   std::map<JobId, JobWatch> jobs_;
   std::set<NodeId> hurt_, joined_;
+  std::set<NodeId> asked_out_;  // taken out by a person, and not back
   std::set<NodeId> out_;  // no members any more
   std::map<NodeId, Instant> cordoned_;
   std::deque<std::pair<Instant, NodeId>> taken_out_;

@@ -25,7 +25,7 @@ constexpr Duration kGather = seconds(2);
 constexpr Duration kAnswerGrace = seconds(15);
 constexpr Duration kStoodStill = seconds(2);  // a timer comes at most a look later than it should
 // A control plane that stands still more often than that in one run holds its nodes no longer.
-constexpr std::uint32_t kBegunAnewMax = 20;
+constexpr std::uint32_t kBegunAnewMax = 100;
 // With fewer nodes nobody can tell which end of a slow link is slow.
 constexpr std::size_t kMembersForLinks = 3;
 constexpr std::size_t kResultsPerReport = 64;

@@ -183,6 +183,13 @@ void Controller::on(const event::NodesRemoveAsked& asked) {
       index_.remove_place(place, node->group);
       --group->count;
       group->count_min = std::min(group->count_min, group->count);
+    } else if (const auto& empty = index_.groups[node->group].empty_places; !empty.empty()) {
+      // It has left its place for a cure or an update.
+      const std::uint32_t left = *empty.rbegin();
+      find_group(node->group)->places.erase(left);
+      index_.remove_place(left, node->group);
+      --group->count;
+      group->count_min = std::min(group->count_min, group->count);
     } else if (group->spares > 0) {
       --group->spares;
     }

@@ -232,6 +232,26 @@ TEST_F(GroupsTest, AnUpdateGoesBatchByBatchSparesFirst) {
   EXPECT_EQ(state().software_update->updated, 4u);
 }
 
+TEST_F(GroupsTest, ANodeThatIsAwayTakesItsPlaceAlongWhenItIsRemoved) {
+  make_cluster({.groups = {group("workers", 2)}});
+  step(event::NodeRebootAsked{NodeId{2}, "admin"});
+  step(event::NodesRemoveAsked{{NodeId{2}}, "admin"});
+  EXPECT_EQ(state().spec.groups[0].count, 1u);
+  EXPECT_THAT(asked<effect::Provision>(), IsEmpty());
+  gone(2);
+  EXPECT_THAT(asked<effect::Provision>(), IsEmpty());
+}
+
+TEST_F(GroupsTest, TheFirstMachineThatWorksAgainBringsTheOthers) {
+  make_cluster({.groups = {group("workers", 2)}});
+  step(event::NodeRebootAsked{NodeId{2}, "admin"});
+  lose({1});
+  for (const std::uint32_t n : {3u, 4u, 5u}) gone(n);
+  EXPECT_THAT(asked<effect::Provision>(), IsEmpty());
+  step(event::NodeAddAsked{"admin"});
+  EXPECT_THAT(asked<effect::Provision>(), testing::SizeIs(2));
+}
+
 TEST_F(GroupsTest, AnUpdateThatBreaksANodeStops) {
   make_cluster({.groups = {group("workers", 3)}});
   step(event::SoftwareUpdateAsked{{"workers"}, 1, {}, "admin"});

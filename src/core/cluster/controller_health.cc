@@ -194,6 +194,7 @@ void Controller::let_back(NodeRecord& node, const std::string& how) {
   else
     admit(node, has_failed ? last->second.kinds : state_.spec.checks.after_repair, "repair", how);
   fill_places();
+  refill_pool();
   start_queued_jobs();
   warm_up(node);
 }

@@ -104,6 +104,7 @@ void Controller::on(const event::LifecycleReported& reported) {
   }
   hold_back(*node);
   fill_places();
+  refill_pool();
   start_queued_jobs();
   warm_up(*node);
 }

@@ -136,6 +136,7 @@ void Controller::on(const event::NodeJoined& joined) {
   reconcile(*node, hello.attempts);
   resend_check(*node);
   fill_places();
+  refill_pool();  // too many had failed before this one came
   start_queued_jobs();
   warm_up(*node);
 }
