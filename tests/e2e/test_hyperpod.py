@@ -95,7 +95,7 @@ class CommandLine(ClusterTest):
             self.assertIn("ml-2", refused.stderr)
             c.cli("cluster", "delete", "ml-2")
             wait_for(lambda: c.call("cluster", "describe", "ml-2").returncode == 4, "it is gone")
-            self.assertEqual(os.listdir(os.path.join(c.state, "clusters")), [])
+            wait_for(lambda: not os.listdir(os.path.join(c.state, "clusters")), "and its folder")
 
     def running(self, c):
         return len([node for node in c.json("cluster", "nodes", "ml-2")["ClusterNodeSummaries"]
