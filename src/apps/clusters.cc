@@ -119,6 +119,10 @@ Result<Clusters::Handle> Clusters::make(const ClusterSpec& spec) {
 }
 
 void Clusters::end(const Handle& cluster, const std::string& by) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!ending_.insert(cluster->config().spec.id).second) return;
+  }
   cluster->take_down(by, [this, cluster] {
     asio::post(context_, [this, cluster] {
       {

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,7 +38,7 @@ class Clusters {
   [[nodiscard]] std::vector<Handle> all() const;  // by id
   // Makes and starts one. `spec` has its id. kNameExists.
   Result<Handle> make(const ClusterSpec& spec);
-  // Ends one, and removes its folder when nothing of it is left.
+  // Ends one, and removes its folder when nothing of it is left. Idempotent.
   void end(const Handle& cluster, const std::string& by);
   // Ends all of them; `on_end` is called on the main thread. The folder's own keeps its state.
   void end_all(const std::string& by, std::function<void()> on_end);
@@ -53,6 +54,7 @@ class Clusters {
   const std::string state_;
   mutable std::mutex mutex_;
   std::map<std::string, Handle> clusters_;  // by id; guarded
+  std::set<std::string> ending_;            // ids of those that end(); guarded
   std::string own_;                         // its id
   std::mutex making_;                       // one at a time
 };

@@ -58,6 +58,7 @@ class Sdk(ClusterTest):
             done = c.node("life.mjs")
             self.assertEqual(done.returncode, 0, done.stdout)
             self.assertTrue(done.stdout.endswith("done\n"), done.stdout)
+            wait_for(lambda: not os.listdir(os.path.join(c.state, "clusters")), "and its folder", 10)
             self.assertEqual(c.json("status")["cluster"], "default", "the server's own lives on")
 
 
