@@ -7,7 +7,7 @@ namespace {
 
 TEST(S3Retry, TheBoundDoublesUpToTheCap) {
   Prng prng(1);
-  const RetryPolicy policy{milliseconds(100), seconds(5)};
+  const S3RetryPolicy policy{milliseconds(100), seconds(5)};
   for (int failed = 1; failed <= 40; ++failed) {
     const Duration bound = failed > 6 ? seconds(5) : milliseconds(100ll << (failed - 1));
     Duration longest;

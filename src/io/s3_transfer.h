@@ -21,7 +21,7 @@
 namespace holdfast {
 
 struct S3Options {
-  RetryPolicy retry;
+  S3RetryPolicy retry;
   Duration connect = seconds(5);
   Duration stall = seconds(20);     // a transfer that moves nothing for so long is cut and retried
   Duration patience = minutes(10);  // of one call, with all its retries
