@@ -50,6 +50,8 @@ class SpecReader : private FieldReader {
          {"team", text_into(spec_.team)},
          {"nodes", [this](auto& value, auto& path) { read_nodes(value, path); }},
          {"ranks_per_node", count_into(spec_.ranks_per_node)},
+         {"instance_group", text_into(spec_.instance_group)},
+         {"allow_drifted", flag_into(spec_.allow_drifted)},
          {"command", [this](auto& value, auto& path) { read_command(value, path); }},
          {"environment", [this](auto& value, auto& path) { read_environment(value, path); }},
          {"working_folder", folder_into(spec_.working_folder)},
@@ -232,6 +234,7 @@ Result<void> check_job_spec(const JobSpec& spec) {
   HF_TRY_VOID(check_text("owner", spec.owner, 128));
   HF_TRY_VOID(check_text("team", spec.team, 128));
   HF_TRY_VOID(check_text("request_token", spec.request_token, 128));
+  HF_TRY_VOID(check_text("instance_group", spec.instance_group, 63));
   HF_TRY_VOID(check_range("nodes", spec.nodes_min, 1, 100'000));
   HF_TRY_VOID(check_range("nodes", spec.nodes_max, 1, 100'000));
   if (spec.nodes_min > spec.nodes_max)
@@ -290,6 +293,8 @@ std::string render_job_body(const JobSpec& spec) {
       {"team", spec.team},
       {"nodes", {{"min", spec.nodes_min}, {"max", spec.nodes_max}}},
       {"ranks_per_node", spec.ranks_per_node},
+      {"instance_group", spec.instance_group},
+      {"allow_drifted", spec.allow_drifted},
       {"command", spec.command},
       {"environment", spec.environment},
       {"working_folder", spec.working_folder},

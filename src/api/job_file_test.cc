@@ -16,6 +16,8 @@ owner: ada
 team: research
 nodes: {min: 2, max: 4}
 ranks_per_node: 8
+instance_group: workers
+allow_drifted: true
 command: [python3, train.py, --lr, 0.1]
 environment: {OMP_NUM_THREADS: 1, GREETING: "a b"}
 working_folder: runs/../gpt/
@@ -41,6 +43,8 @@ TEST(JobFile, EveryKeyArrives) {
   expected.nodes_min = 2;
   expected.nodes_max = 4;
   expected.ranks_per_node = 8;
+  expected.instance_group = "workers";
+  expected.allow_drifted = true;
   expected.command = {"python3", "train.py", "--lr", "0.1"};
   expected.environment = {{"OMP_NUM_THREADS", "1"}, {"GREETING", "a b"}};
   expected.working_folder = "/srv/ada/gpt";
@@ -103,7 +107,8 @@ TEST(JobFile, ErrorsNamePlaceFieldValueAndRemedy) {
       {"comand: x", "HF1002: job.yaml:1: comand: no such field; did you mean command?"},
       {"zzz: 1",
        "HF1002: job.yaml:1: zzz: no such field; there are name, owner, team, nodes, "
-       "ranks_per_node, command, environment, working_folder, checkpoint, retry, hang, "
+       "ranks_per_node, instance_group, allow_drifted, command, environment, working_folder, "
+       "checkpoint, retry, hang, "
        "memory_limit, request_token"},
       {"team: [a]", "HF1001: job.yaml:1: team: a list is not allowed; give a text"},
       {"team: a\nteam: b", "HF1001: job.yaml:2: team: given twice; remove one"},
@@ -168,7 +173,8 @@ TEST(JobFile, ErrorsOfTheWhole) {
        "HF1001: job.yaml:1: name: 'j12' looks like a job id; choose another"},
       {"",
        "HF1001: job.yaml:1: job: nothing is not allowed; give `key: value` pairs, with the "
-       "keys name, owner, team, nodes, ranks_per_node, command, environment, working_folder, "
+       "keys name, owner, team, nodes, ranks_per_node, instance_group, allow_drifted, command, "
+       "environment, working_folder, "
        "checkpoint, retry, hang, memory_limit, request_token"},
       {"a: [b", "HF1007: job.yaml:1:1: end of sequence flow not found"},
       {"? [a, b]\n: c", "HF1007: job.yaml:1: a key is not a word; write `key: value` pairs"},
@@ -212,7 +218,8 @@ TEST(JobFile, BodyIsStrict) {
       {"", "HF1007: job: the body is not JSON; send a JSON object"},
       {"[]",
        "HF1001: job: a list is not allowed; give `key: value` pairs, with the keys name, "
-       "owner, team, nodes, ranks_per_node, command, environment, working_folder, "
+       "owner, team, nodes, ranks_per_node, instance_group, allow_drifted, command, environment, "
+       "working_folder, "
        "checkpoint, retry, hang, memory_limit, request_token"},
       {R"({"name":"a","command":["x"]})",
        "HF1001: working_folder: '' is not allowed; give an absolute path"},

@@ -1,5 +1,6 @@
 #include "apps/agent.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -38,6 +39,11 @@ constexpr auto kLookSeldom = std::chrono::milliseconds(100);
 // Ports for rank 0's store: below the range that the kernel gives to outgoing connections.
 constexpr std::uint16_t kRendezvousFirst = 20000;
 constexpr std::uint16_t kRendezvousLast = 31999;
+
+std::string host_name() {
+  char name[HOST_NAME_MAX + 1] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
+}
 
 DeviceWatch::Options watch_options(const AgentConfig& config) {
   return {.devices = config.devices,
@@ -197,7 +203,8 @@ agent_message::Hello Agent::self() {
           .memory_bytes = std::uint64_t{machine.totalram} * machine.mem_unit,
           .snapshot_address = launcher_.snapshot_address(),
           .software = software_,
-          .instance_type = config_.instance_type};
+          .instance_type = config_.instance_type,
+          .location = {config_.spine, config_.rack, host_name()}};
 }
 
 void Agent::pick_rendezvous_port() {

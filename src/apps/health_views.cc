@@ -55,9 +55,10 @@ std::size_t lasting(const json& node) {
 
 }  // namespace
 
-json node_view(const NodeRecord& node) {
+json node_view(const NodeRecord& node, const ClusterSpec& spec) {
   json view = to_json_value(node);
-  const NodeLabels labels = labels_of(node);
+  const InstanceGroup* group = spec.find_group(node.group);
+  const NodeLabels labels = labels_of(node, group == nullptr ? "" : group->name);
   view["labels"] = labels.labels;
   view["taints"] = labels.taints;
   view["health_text"] = health_sentence(node);

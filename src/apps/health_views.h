@@ -8,13 +8,13 @@
 
 #include "apps/commands/views.h"
 #include "apps/terminal.h"
-#include "model/node.h"
+#include "model/cluster.h"
 
 namespace holdfast {
 
 // The record, and "labels", "taints", "annotations" and "health_text" derived from it
 // (core/health/node_labels.h).
-[[nodiscard]] nlohmann::json node_view(const NodeRecord& node);
+[[nodiscard]] nlohmann::json node_view(const NodeRecord& node, const ClusterSpec& spec);
 
 [[nodiscard]] std::string health_table(const nlohmann::json& nodes, const Clocks& clocks,
                                        const Paint& paint);

@@ -101,7 +101,7 @@ json status_view(const ControlLoop& loop) {
   const ClusterState& state = loop.controller().state();
   json nodes = json::array(), jobs = json::array(), open = json::array();
   for (const auto& [id, node] : state.nodes)
-    if (node.state != NodeState::kGone) nodes.push_back(node_view(node));
+    if (node.state != NodeState::kGone) nodes.push_back(node_view(node, state.spec));
   for (const auto& [id, job] : state.jobs) jobs.push_back(brief(job, loop));
   for (const auto& [id, incident] : state.incidents)
     if (incident.state == IncidentState::kOpen) open.push_back(to_json_value(incident));
@@ -117,7 +117,7 @@ json status_view(const ControlLoop& loop) {
 
 json nodes_of(const ClusterState& state) {
   json list = json::array();
-  for (const auto& [id, node] : state.nodes) list.push_back(node_view(node));
+  for (const auto& [id, node] : state.nodes) list.push_back(node_view(node, state.spec));
   return list;
 }
 
@@ -182,7 +182,7 @@ HttpResponse render_view(const Ask& ask, const ControlLoop& loop, const RankLogs
   if (std::holds_alternative<ask::ListNodes>(ask))
     return ok(with_clocks({{"nodes", nodes_of(state)}}, loop));
   if (const auto* node = std::get_if<ask::DescribeNode>(&ask))
-    return core.node(node->node) != nullptr ? ok(node_view(*core.node(node->node)))
+    return core.node(node->node) != nullptr ? ok(node_view(*core.node(node->node), state.spec))
                                             : one_of(state.nodes, node->node, "node");
   if (const auto* asked = std::get_if<ask::NodeLogs>(&ask))
     return core.node(asked->node) != nullptr ? view_node_logs(*asked, *core.node(asked->node), logs)

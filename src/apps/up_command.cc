@@ -375,6 +375,10 @@ void add_agent(CLI::App& app) {
       ->required();
   command.add_option("--instance-type", config->instance_type,
                      "What machines of this kind are called: floors of deep checks go by it");
+  command.add_option("--spine", config->spine, "The spine switch that it hangs on")
+      ->envname("HOLDFAST_SPINE");
+  command.add_option("--rack", config->rack, "Its rack: what fails together, and is near")
+      ->envname("HOLDFAST_RACK");
   command.add_option("--address", config->address, "Where other nodes reach this one")
       ->capture_default_str();
   command.add_option(

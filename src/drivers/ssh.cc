@@ -284,6 +284,9 @@ void SshDriver::start(NodeId node) {
   agent.arguments.insert(agent.arguments.end(), {"--address", host.address});
   if (!host.instance_type.empty())
     agent.arguments.insert(agent.arguments.end(), {"--instance-type", host.instance_type});
+  if (!host.spine.empty())
+    agent.arguments.insert(agent.arguments.end(), {"--spine", host.spine});
+  if (!host.rack.empty()) agent.arguments.insert(agent.arguments.end(), {"--rack", host.rack});
   ask(node, start_script(agent), [this, node](Machine& machine, const ProgramEnd& end) {
     if (!end.ok() || answer_of(end.output, "started").empty())
       return host_failed(node, "starting the agent: " + why(end));

@@ -25,4 +25,9 @@ const InstanceGroup* ClusterSpec::find_group(std::string_view group) const {
   return found == groups.end() ? nullptr : &*found;
 }
 
+const InstanceGroup* ClusterSpec::find_group(std::uint32_t number) const {
+  const auto found = std::ranges::find(groups, number, &InstanceGroup::number);
+  return found == groups.end() ? nullptr : &*found;
+}
+
 }  // namespace holdfast

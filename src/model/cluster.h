@@ -41,8 +41,9 @@ struct ClusterSpec {
   // Of all groups together.
   [[nodiscard]] std::uint32_t nodes() const;
   [[nodiscard]] std::uint32_t spares() const;
-  // By name; nullptr: there is none.
+  // By name or number; nullptr: there is none.
   [[nodiscard]] const InstanceGroup* find_group(std::string_view group) const;
+  [[nodiscard]] const InstanceGroup* find_group(std::uint32_t number) const;
 };
 
 // HyperPod's words for how a cluster fares as a whole. What single nodes do is not in it: a cluster

@@ -72,9 +72,10 @@ HF_FIELDS(RankProgress, rank, step, steps_this_attempt, loss, tokens, median_ste
           committed_step, checkpoint_failures, checkpoint_error)
 HF_FIELDS(RankExit, rank, code, signal, asked, error_type, error_message, traceback, log_tail,
           memory_peak_bytes, memory_limit_bytes, out_of_memory, progress)
+HF_FIELDS(Location, spine, rack, host)
 HF_FIELDS(AttemptReport, job, attempt, drained, running, exited)
 HF_FIELDS(agent_message::Hello, node, address, rendezvous_port, pid, cpus, memory_bytes,
-          snapshot_address, software, instance_type, lifecycle_cut_off, attempts)
+          snapshot_address, software, instance_type, location, lifecycle_cut_off, attempts)
 HF_FIELDS(agent_message::RanksStarted, job, attempt, pids)
 HF_FIELDS(agent_message::CheckReport, check, step, results)
 HF_FIELDS(agent_message::LifecycleReported, run, ok, tries, reason, log_tail)
@@ -83,11 +84,12 @@ HF_FIELDS(agent_message::StacksCollected, job, attempt, rank, answered, process_
 HF_FIELDS(CheckpointSpec, folder, interval_steps, keep, keep_every, budget_bytes)
 HF_FIELDS(RetryPolicy, attempts_without_progress_max)
 HF_FIELDS(HangPolicy, stall_min, stall_factor, first_step_max)
-HF_FIELDS(JobSpec, name, owner, team, nodes_min, nodes_max, ranks_per_node, command, environment,
-          working_folder, checkpoint, retry, hang, memory_limit_bytes, request_token)
-HF_FIELDS(AttemptRecord, number, started, nodes, replicas, ranks_per_node, not_started,
-          not_drained, exits, nodes_lost, node_faults, planned, collecting_stacks, stacks,
-          stalled, made_step, step, restored_step)
+HF_FIELDS(JobSpec, name, owner, team, nodes_min, nodes_max, ranks_per_node, instance_group,
+          allow_drifted, command, environment, working_folder, checkpoint, retry, hang,
+          memory_limit_bytes, request_token)
+HF_FIELDS(AttemptRecord, number, started, nodes, replicas, master_address, master_port,
+          ranks_per_node, not_started, not_drained, exits, nodes_lost, node_faults, planned,
+          collecting_stacks, stacks, stalled, made_step, step, restored_step)
 HF_FIELDS(SnapshotHolders, nodes, replicas)
 HF_FIELDS(Suspicion, node, rank, at)
 HF_FIELDS(JobRecord, id, spec, state, reason, submitted, ended, not_before, snapshots, attempt,
@@ -100,8 +102,8 @@ HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_
 
 HF_FIELDS(NodeLifecycle, status, run, cut_offs, is_second_machine, failure)
 HF_FIELDS(NodeRecord, id, state, group, place, reason, silent, since, made, updated, updating,
-          address, rendezvous_port, pid, cpus, memory_bytes, snapshot_address, job, health,
-          software, instance_type, check, check_status, lifecycle)
+          address, location, rendezvous_port, pid, cpus, memory_bytes, snapshot_address, job,
+          health, software, instance_type, check, check_status, lifecycle)
 HF_FIELDS(LifecycleScripts, source, on_create, on_init_complete)
 HF_FIELDS(InstanceGroup, number, name, count, count_min, spares, instance_types, lifecycle,
           checks_on_start, specification)

@@ -38,6 +38,9 @@ struct AttemptRecord {
   Instant started;
   std::vector<NodeId> nodes;     // by group rank
   std::vector<NodeId> replicas;  // by group rank: who keeps the second copy of its snapshots
+  // Where the ranks meet. Of the whole attempt: a node that is told late is told the same.
+  std::string master_address;
+  std::uint16_t master_port = 0;
   std::uint32_t ranks_per_node = 1;
   std::set<NodeId> not_started;       // have not said RanksStarted
   std::set<NodeId> not_drained;       // may have a live rank of it

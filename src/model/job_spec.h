@@ -49,6 +49,8 @@ struct JobSpec {
   std::uint32_t nodes_min = 1;  // goes on with this many when nodes are lost and none is free
   std::uint32_t nodes_max = 1;  // what it asks for
   std::uint32_t ranks_per_node = 1;
+  std::string instance_group;  // whose nodes it may have; empty: those of all
+  bool allow_drifted = false;  // also nodes whose software differs from that of most of their kind
   std::vector<std::string> command;
   std::map<std::string, std::string> environment;
   std::string working_folder;  // absolute

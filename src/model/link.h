@@ -22,6 +22,7 @@
 #include "model/fault.h"
 #include "model/job_spec.h"
 #include "model/progress.h"
+#include "model/location.h"
 
 namespace holdfast {
 
@@ -66,6 +67,7 @@ struct Hello {
   // Its fingerprint: "kernel", "driver", "nccl", ... to version.
   std::map<std::string, std::string> software;
   std::string instance_type;  // what a person calls machines of this kind; may be empty
+  Location location;
   // The run of lifecycle scripts in which an agent of this node died; 0: in none.
   std::uint32_t lifecycle_cut_off = 0;
   std::vector<AttemptReport> attempts;

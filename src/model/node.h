@@ -10,6 +10,7 @@
 #include "model/check.h"
 #include "model/enum_text.h"
 #include "model/health.h"
+#include "model/location.h"
 
 namespace holdfast {
 
@@ -61,6 +62,7 @@ struct NodeRecord {
   Instant updated;          // its last software update began; zero: none
   bool updating = false;    // it is away for one
   std::string address;
+  Location location;
   std::uint16_t rendezvous_port = 0;
   std::int32_t pid = 0;
   std::uint32_t cpus = 0;

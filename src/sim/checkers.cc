@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/health/drift.h"
+
 namespace holdfast::sim {
 namespace {
 
@@ -38,6 +40,13 @@ void Checkers::born(NodeId node, JobId job, Attempt attempt, std::uint32_t rank)
                                            " while " + to_string(other) + " lives on " +
                                            to_string(where));
   }
+}
+
+void Checkers::told_to_meet(NodeId node, JobId job, Attempt attempt, const std::string& first,
+                            const std::string& now) {
+  if (first != now)
+    report_("rendezvous", name_of(job, attempt) + " on " + to_string(node) +
+                              " is told to meet at " + now + ", others at " + first);
 }
 
 void Checkers::died(NodeId node, JobId job, Attempt attempt, std::uint32_t) {
@@ -143,11 +152,30 @@ void Checkers::check_job(const JobRecord& job, const Controller& controller) {
   watch.has_ended = job.has_ended();
 }
 
-// allocated <= healthy, and each node is allocated once.
+std::set<NodeId> Checkers::drifted(const ClusterState& state) {
+  const auto& update = state.software_update;
+  if (update && update->state == SoftwareUpdateState::kInProgress) return {};
+  std::vector<Fingerprint> nodes;
+  for (const auto& [id, node] : state.nodes)
+    if (node.state != NodeState::kGone && !node.software.empty())
+      nodes.push_back({id, std::to_string(node.group), node.software});
+  std::set<NodeId> found;
+  for (const Drift& one : find_drift(nodes))
+    if (!one.difference.is_split) found.insert(one.node);
+  return found;
+}
+
+// allocated <= healthy, and each node is allocated once, to a job that may have it.
 void Checkers::check_start(const JobRecord& job, const Controller& controller) {
   std::set<NodeId> own;
+  const ClusterState& state = controller.state();
+  const std::set<NodeId> odd = job.spec.allow_drifted ? std::set<NodeId>() : drifted(state);
   for (const NodeId id : job.attempt.nodes) {
-    const NodeRecord& node = controller.state().nodes.at(id);
+    const NodeRecord& node = state.nodes.at(id);
+    const InstanceGroup* group = state.spec.find_group(node.group);
+    if (odd.contains(id) || (!job.spec.instance_group.empty() &&
+                             (group == nullptr || group->name != job.spec.instance_group)))
+      report_("allowed", to_string(job.id) + " may not have " + to_string(id));
     if (!own.insert(id).second || node.job != job.id)
       report_("double_allocation", to_string(id) + " is allocated to " + to_string(job.id) +
                                        " and to " +
@@ -320,9 +348,13 @@ void Checkers::check_waiting(const JobRecord& job, const Controller& controller,
   if (job.state == JobState::kRunning && !job.incident) return;
   const ClusterState& state = controller.state();
   std::uint32_t free = 0, coming = 0;
+  const std::set<NodeId> odd = job.spec.allow_drifted ? std::set<NodeId>() : drifted(state);
+  const InstanceGroup* group = state.spec.find_group(job.spec.instance_group);
   for (const auto& [id, node] : state.nodes) {
     if (node.is_coming() || node.state == NodeState::kDeepHealthCheck) ++coming;
-    if (node.state == NodeState::kHealthy && !node.job && node.place != 0) ++free;
+    const bool allowed = !odd.contains(id) && (job.spec.instance_group.empty() ||
+                                               (group != nullptr && group->number == node.group));
+    if (allowed && node.state == NodeState::kHealthy && !node.job && node.place != 0) ++free;
   }
   const bool waits = job.state == JobState::kQueued && free < job.spec.nodes_min &&
                      job.reason.find("waits for ") == 0;

@@ -28,6 +28,9 @@ class Checkers {
   // --- what the world does
   // A rank lives from now on.
   void born(NodeId node, JobId job, Attempt attempt, std::uint32_t rank);
+  // All ranks of an attempt meet at one place.
+  void told_to_meet(NodeId node, JobId job, Attempt attempt, const std::string& first,
+                    const std::string& now);
   void died(NodeId node, JobId job, Attempt attempt, std::uint32_t rank);
   void node_ended(NodeId node);
   // `step` was read; the store's newest commit is `committed`.
@@ -67,6 +70,8 @@ class Checkers {
   void check_job(const JobRecord& job, const Controller& controller);
   void check_start(const JobRecord& job, const Controller& controller);
   void check_left_out(const effect::Audit& audit, Instant now, const Controller& controller);
+  // Of the nodes there are now: what differs from most of its group.
+  [[nodiscard]] static std::set<NodeId> drifted(const ClusterState& state);
   void check_waiting(const JobRecord& job, const Controller& controller, Instant now);
   [[nodiscard]] bool is_member(NodeId node) const;
   [[nodiscard]] Duration decision_bound() const;
@@ -79,7 +84,7 @@ class Checkers {
   std::map<JobId, JobWatch> jobs_;
   std::set<NodeId> hurt_, joined_;
   std::set<NodeId> asked_out_;  // taken out by a person, and not back
-  std::set<NodeId> out_;  // no members any more
+  std::set<NodeId> out_;        // no members any more
   std::map<NodeId, Instant> cordoned_;
   std::deque<std::pair<Instant, NodeId>> taken_out_;
   bool operator_acts_ = false;  // the event under way is a person's

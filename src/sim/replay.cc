@@ -12,8 +12,8 @@ namespace {
 
 constexpr auto kMessages = std::to_array<std::string_view>(
     {"welcome", "start_ranks", "stop_ranks", "collect_stacks", "warm_up", "forget_job", "log_ack",
-     "fenced", "inject", "reset_devices", "start_check", "stop_check",
-     "run_lifecycle", "lifecycle_files"});
+     "fenced", "inject", "reset_devices", "start_check", "stop_check", "run_lifecycle",
+     "lifecycle_files"});
 static_assert(kMessages.size() == std::variant_size_v<ServerMessage>);
 
 std::string word_of(const Effect& effect) {

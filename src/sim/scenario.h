@@ -54,6 +54,8 @@ struct JobShape {
   std::uint32_t nodes_min = 1;
   std::uint32_t nodes_max = 1;
   std::uint32_t ranks_per_node = 1;  // processes; a rank may drive more than one accelerator
+  std::uint32_t group = 0;           // it may have nodes of this one only, from 1; 0: of all
+  bool allow_drifted = false;        // see JobSpec
   std::uint64_t steps = 0;           // 0: trains to the end of the run
   Duration step_time = seconds(1);   // with all nodes, nothing wrong
   Duration checkpoint_interval = minutes(10);

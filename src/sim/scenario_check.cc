@@ -100,6 +100,7 @@ Result<void> check_job(const std::string& field, const JobShape& job, const Topo
   HF_TRY_VOID(in_range(field + ".count", job.count, 1, 100'000));
   HF_TRY_VOID(in_range(field + ".nodes", job.nodes_min, 1, job.nodes_max));
   HF_TRY_VOID(in_range(field + ".nodes", job.nodes_max, 1, topology.nodes));
+  HF_TRY_VOID(in_range(field + ".group", job.group, 0, topology.groups));
   HF_TRY_VOID(in_range(field + ".ranks_per_node", job.ranks_per_node, 1, 1024));
   HF_TRY_VOID(lasting(field + ".submitted_at", job.submitted_at, Duration{}));
   HF_TRY_VOID(lasting(field + ".step_time", job.step_time, milliseconds(1)));

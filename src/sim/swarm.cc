@@ -65,6 +65,9 @@ class Painter {
       left -= std::min(left, shape.nodes_max);
       shape.nodes_min = one_in(2) ? shape.nodes_max : 1 + below(shape.nodes_max);
       shape.ranks_per_node = 1 + below(3);
+      if (scenario_.topology.groups > 1 && one_in(3))
+        shape.group = 1 + below(scenario_.topology.groups);
+      shape.allow_drifted = one_in(2);
       shape.submitted_at = between(0, 20'000);
       shape.step_time = between(100, 2000);
       shape.steps = one_in(4) ? 0 : 50 + below(400);
@@ -130,6 +133,7 @@ class Painter {
     if (one_in(2)) chaos.slow_start_per_million = below(30'000);
     chaos.tail_lost_per_cent = below(101);
     if (one_in(3)) chaos.clock_jump_per_cent = 30;
+    if (one_in(3)) chaos.odd_software_per_cent = 5 + below(40);
     chaos.journal_write = one_in(4) ? between(1, 100) : nanoseconds(250'000);
   }
 

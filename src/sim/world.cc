@@ -82,7 +82,7 @@ void World::begin() {
     return whole / topology.groups + (i < whole % topology.groups ? 1 : 0);
   };
   for (std::uint32_t i = 0; i < topology.groups; ++i)
-    spec.groups.push_back({.name = "workers" + std::to_string(i + 1),
+    spec.groups.push_back({.name = group_name(i + 1),
                            .count = share(topology.nodes, i),
                            .spares = share(topology.spares, i)});
   spec.machines_max = topology.machines_max;
@@ -228,7 +228,7 @@ void World::hear_all() {
   for (const auto& machine : machines_) {
     if (machine->agent == nullptr || machine->frozen_until > now()) continue;
     read_pages(*machine, true);
-    step_agent(*machine, agent_event::HeartbeatDue{20000}, true);
+    step_agent(*machine, agent_event::HeartbeatDue{machine->rendezvous_port}, true);
   }
   lands_at_once_ = false;
 }

@@ -71,6 +71,7 @@ struct Machine {
   Instant last_to_agent;
   std::uint64_t welcomed_stream = 0;
   std::uint32_t connect_tries = 0;
+  std::uint16_t rendezvous_port = 20000;
 
   std::uint32_t slot = 0;  // where it stands
   State state = State::kComing;
@@ -106,6 +107,7 @@ struct Run {
   std::uint32_t born = 0;       // ranks so far
   std::uint32_t alive = 0;      // ranks
   std::vector<NodeId> members;  // by group rank
+  std::string master;           // where the first of them was told to meet
   Phase phase = Phase::kStarting;
   std::uint32_t changes = 0;  // of phase or pace: what was planned before is void
   std::uint32_t marks = 0;    // of its pages, besides steps
@@ -185,6 +187,9 @@ class World {
   // --- world_server.cc: the control plane's shell
   void boot_server();
   void submit(Event event);
+  [[nodiscard]] static std::string group_name(std::uint32_t number) {
+    return "workers" + std::to_string(number);
+  }
   void arrive(NodeId node, std::uint64_t stream, AgentMessage message);
   void begin_turn();
   void end_turn();
@@ -219,6 +224,7 @@ class World {
   void reboot(NodeId id);
   void come_up(Machine& machine);
   void die(Machine& machine);
+  [[nodiscard]] std::map<std::string, std::string> software_of(NodeId id) const;
   void step_agent(Machine& machine, const AgentEvent& event, bool is_beat = false);
   void perform(Machine& machine, const AgentEffect& effect, bool is_beat);
   void ask_for_rank(Machine& machine, const agent_effect::StartRank& effect);

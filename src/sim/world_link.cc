@@ -23,6 +23,12 @@ Duration World::delay(Machine& machine, std::uint64_t chance) const {
   return taken;
 }
 
+std::map<std::string, std::string> World::software_of(NodeId id) const {
+  const std::uint32_t odd = options_.chaos.odd_software_per_cent;
+  if (odd == 0) return {};
+  return {{"driver", mix(seed_, id.value) % 100 < odd ? "550" : "535"}};
+}
+
 // As LinkClient does: after 50 ms doubling to 1 s, each shortened by up to half.
 void World::connect(Machine& machine) {
   if (machine.agent == nullptr || machine.stream != 0) return;
@@ -38,10 +44,11 @@ void World::connect(Machine& machine) {
   machine.stream = ++streams_;
   step_agent(machine, agent_event::Connected{{.node = machine.id,
                                               .address = to_string(machine.id),
-                                              .rendezvous_port = 20000,
+                                              .rendezvous_port = machine.rendezvous_port,
                                               .pid = static_cast<std::int32_t>(machine.life) + 1,
                                               .cpus = 96,
-                                              .memory_bytes = std::uint64_t{1} << 40}});
+                                              .memory_bytes = std::uint64_t{1} << 40,
+                                              .software = software_of(machine.id)}});
   reconsider(machine);
 }
 

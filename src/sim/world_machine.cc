@@ -208,7 +208,7 @@ void World::beat(NodeId id, std::uint32_t timer) {
   here.next_beat = now() + here.beat_interval;
   plan_beat(here);
   read_pages(here, true);
-  step_agent(here, agent_event::HeartbeatDue{20000}, true);
+  step_agent(here, agent_event::HeartbeatDue{here.rendezvous_port}, true);
 }
 
 void World::read_pages(Machine& here, bool is_beat) {
@@ -243,6 +243,15 @@ void World::ask_for_rank(Machine& here, const agent_effect::StartRank& effect) {
   if (start.group_rank < run.members.size()) run.members[start.group_rank] = here.id;
   here.unborn.emplace_back(key, start.first_rank() + effect.local_rank);
   if (effect.local_rank != 0) return;
+  const std::string master = start.master_address + ":" + std::to_string(start.master_port);
+  if (run.master.empty()) run.master = master;
+  checkers_.told_to_meet(here.id, key.first, key.second, run.master, master);
+  if (start.group_rank == 0) {  // as the agent does: this port is in use now
+    here.rendezvous_port = here.rendezvous_port == 31999 ? 20000 : here.rendezvous_port + 1;
+    on_machine(here, Duration{}, [this](Machine& then) {
+      step_agent(then, agent_event::HeartbeatDue{then.rendezvous_port});
+    });
+  }
   const Costs& costs = scenario_.costs;
   const bool is_warm = here.warm.contains(start.job);
   here.warm.insert(start.job);

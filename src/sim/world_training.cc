@@ -35,6 +35,8 @@ void World::submit_job(Job& job) {
   }
   JobSpec spec{.name = job.name, .nodes_min = shape.nodes_min, .nodes_max = shape.nodes_max};
   spec.ranks_per_node = shape.ranks_per_node;
+  if (shape.group != 0) spec.instance_group = group_name(shape.group);
+  spec.allow_drifted = shape.allow_drifted;
   spec.command = {"train"};
   spec.retry = shape.retry;
   spec.hang = shape.hang;

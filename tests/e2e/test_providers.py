@@ -95,6 +95,41 @@ class Exec(ClusterTest):
                                  for event in c.json("events")["events"]), "the reason")
 
 
+    def test_a_machine_with_other_software_must_be_asked_for(self):
+        with ExecCluster(3, 0) as c:
+            other = os.path.join(c.programs, "other")
+            os.makedirs(other + "/proc/sys/kernel")
+            with open(other + "/proc/sys/kernel/osrelease", "w") as file:
+                file.write("5.4.0-odd\n")
+            path = os.path.join(c.programs, "provision")
+            with open(path) as file:
+                text = file.read()
+            started = 'setsid holdfast "$@"'
+            self.assertIn(started, text)
+            with open(path, "w") as file:
+                file.write(text.replace(started, "export HOLDFAST_SPINE=s1 HOLDFAST_RACK=r7\n"
+                                        "set -- $(printf '%s\\n' \"$@\" | sed 's|^none$|" + other +
+                                        "|')\n" + started))
+            c.cli("node", "replace", "n3")
+            c.wait_nodes({"n1": "healthy", "n2": "healthy", "n4": "healthy"}, "the odd machine")
+            labels = c.json("node", "describe", "n4")["labels"]
+            self.assertEqual(labels["topology.k8s.aws/network-node-layer-1"], "s1")
+            self.assertEqual(labels["topology.k8s.aws/network-node-layer-2"], "r7")
+            self.assertEqual(labels["sagemaker.amazonaws.com/instance-group-name"], "workers")
+            drift = {(one["node"], one["what"]): one["has"]
+                     for one in c.json("cluster", "drift")["drift"]}
+            self.assertEqual(drift["n4", "kernel"], "5.4.0-odd")
+            self.assertEqual({node for node, _ in drift}, {"n4"})
+            c.submit("careful", command=["/bin/true"], nodes=3, checkpoint=False)
+            self.assertIn("n4 has ", c.wait_job("careful", "queued")["reason"])
+            c.submit("bold", command=["/bin/true"], nodes=3, checkpoint=False, allow_drifted=True)
+            c.wait_job("bold", "succeeded")
+            c.submit("small", command=["/bin/true"], nodes=2, checkpoint=False,
+                     instance_group="workers")
+            c.wait_job("small", "succeeded")
+            self.assertEqual(c.job("careful")["state"], "queued")
+
+
 class Lifecycle(ClusterTest):
     def scripts(self, text):
         def prepare(folder):

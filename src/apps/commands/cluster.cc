@@ -201,22 +201,22 @@ Result<int> set_pool(const ClusterOptions& options) {
   return kExitOk;
 }
 
+constexpr const char* kGroupLabel = "sagemaker.amazonaws.com/instance-group-name";
+
 std::vector<Fingerprint> fingerprints_of(const json& nodes) {
   std::vector<Fingerprint> found;
   for (const json& node : nodes) {
     const std::string id = text_at(node, "id");
     if (text_at(node, "state") == "gone" || at(node, "software").empty()) continue;
-    Fingerprint one{.group = text_at(node, "instance_type")};
+    const std::string type = text_at(node, "instance_type");
+    Fingerprint one{.group = text_at(at(node, "labels"), kGroupLabel) +
+                             (type.empty() ? "" : " " + type)};
     one.node.value = static_cast<std::uint32_t>(std::strtoul(id.c_str() + 1, nullptr, 10));
     for (const auto& [what, version] : at(node, "software").items())
       one.software[what] = version.is_string() ? version.get<std::string>() : version.dump();
     found.push_back(std::move(one));
   }
   return found;
-}
-
-std::string shown(const std::string& version) {
-  return version.empty() ? "none" : version;
 }
 
 Result<int> drift(const ClusterOptions& options) {
@@ -228,22 +228,21 @@ Result<int> drift(const ClusterOptions& options) {
     json list = json::array();
     for (const Drift& one : found)
       list.push_back({{"node", to_string(one.node)},
-                      {"instance_type", one.group},
-                      {"what", one.what},
-                      {"has", one.has},
-                      {"others", one.others},
-                      {"is_split", one.is_split},
-                      {"alike", one.alike},
-                      {"of", one.of}});
+                      {"kind", one.group},
+                      {"what", one.difference.what},
+                      {"has", one.difference.has},
+                      {"others", one.difference.others},
+                      {"is_split", one.difference.is_split},
+                      {"alike", one.difference.alike},
+                      {"of", one.difference.of}});
     print(json{{"nodes", nodes.size()}, {"drift", list}}.dump() + "\n");
     return 0;
   }
   if (found.empty())
     print(fmt::format("{} nodes, and each has the software of its kind\n", nodes.size()));
   for (const Drift& one : found)
-    print(fmt::format("{:<6} {:<16} {} where {} of {}{}{} have {}\n", to_string(one.node), one.what,
-                      shown(one.has), one.alike, one.of, one.group.empty() ? "" : " ", one.group,
-                      shown(one.others)));
+    print(fmt::format("{:<6} {:<24} {}{}\n", to_string(one.node), one.group, one.difference.text(),
+                      one.difference.is_split ? " (no version has more than half)" : ""));
   return 0;
 }
 
@@ -293,8 +292,10 @@ void add_cluster(CLI::App& app) {
   name(command);
   command->footer("Example:\n  holdfast cluster nodes ml-1");
   add(*group, options, "drift",
-      "Nodes whose software differs from that of most nodes of their instance type", drift)
-      ->footer("Example:\n  holdfast cluster drift --json");
+      "Nodes whose software differs from that of most nodes of their group and type", drift)
+      ->footer(
+          "A job gets such a node only if its file says allow_drifted: true.\n\nExample:\n  "
+          "holdfast cluster drift --json");
   command = add(*group, options, "delete", "End a cluster, and its jobs", remove);
   name(command);
   command->footer("Example:\n  holdfast cluster delete ml-1");

@@ -29,6 +29,8 @@ struct RunOptions {
   std::string nodes;
   std::uint32_t nodes_min = 0;
   std::uint32_t ranks_per_node = 0;
+  std::string instance_group;
+  bool allow_drifted = false;
   std::string checkpoint_folder;
   std::uint32_t checkpoint_interval = 0;
   double hang_stall_s = 0;
@@ -86,6 +88,8 @@ Result<JobSpec> build_spec(const RunOptions& options, const std::vector<std::str
   HF_TRY_VOID(apply_nodes(options, spec));
   HF_TRY_VOID(apply_environment(options, spec));
   if (options.ranks_per_node != 0) spec.ranks_per_node = options.ranks_per_node;
+  if (!options.instance_group.empty()) spec.instance_group = options.instance_group;
+  if (options.allow_drifted) spec.allow_drifted = true;
   if (!options.checkpoint_folder.empty())
     spec.checkpoint.folder = (here / options.checkpoint_folder).lexically_normal().string();
   if (options.checkpoint_interval != 0)
@@ -197,6 +201,10 @@ void add_run(CLI::App& app, const std::vector<std::string>& job_command) {
                       "How many nodes; 4:2 asks for 4 and goes on with 2 when nodes are lost");
   command->add_option("--nodes-min", options->nodes_min, "The 2 of 4:2");
   command->add_option("--ranks-per-node", options->ranks_per_node, "Processes on each node [1]");
+  command->add_option("--instance-group", options->instance_group,
+                      "Whose nodes it may have (default: those of all)");
+  command->add_flag("--allow-drifted", options->allow_drifted,
+                    "Also nodes whose software differs from that of most of their kind");
   command->add_option("--checkpoint-folder", options->checkpoint_folder,
                       "Where holdfast.checkpoint keeps the job's checkpoints");
   command->add_option("--checkpoint-interval", options->checkpoint_interval,

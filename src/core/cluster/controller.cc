@@ -42,6 +42,24 @@ void Controller::step(Instant now, const Event& event, Effects& out) {
   out_ = nullptr;
 }
 
+Result<void> Controller::check_group(const JobSpec& spec) const {
+  const InstanceGroup* group = state_.spec.find_group(spec.instance_group);
+  if (group == nullptr) {
+    std::string names;
+    for (const InstanceGroup& one : state_.spec.groups)
+      names += (names.empty() ? "'" : ", '") + one.name + "'";
+    return Error{Errc::kNotFound,
+                 "instance_group: there is no group '" + spec.instance_group + "'; " +
+                     (names.empty() ? "the cluster has none" : "give one of " + names)};
+  }
+  if (spec.nodes_min > group->count)
+    return Error{Errc::kTooFewNodes, "nodes: " + std::to_string(spec.nodes_min) +
+                                         " asked for, but group '" + group->name + "' has " +
+                                         std::to_string(group->count) +
+                                         "; ask for fewer or set nodes_min"};
+  return {};
+}
+
 Result<void> Controller::check(const Event& request) const {
   if (const auto* submitted = std::get_if<event::JobSubmitted>(&request)) {
     const JobSpec& spec = submitted->spec;
@@ -51,6 +69,7 @@ Result<void> Controller::check(const Event& request) const {
       return Error{Errc::kNameExists, "name: job '" + spec.name + "' exists and is " +
                                           std::string(word_of(taken->state)) +
                                           "; choose another name or stop it first"};
+    if (!spec.instance_group.empty()) HF_TRY_VOID(check_group(spec));
     if (spec.nodes_min > state_.spec.nodes())
       return Error{Errc::kTooFewNodes,
                    "nodes: " + std::to_string(spec.nodes_min) + " asked for, but cluster '" +

@@ -208,6 +208,8 @@ class Controller {
   void climb(NodeRecord& node, const std::string& why);
   void let_back(NodeRecord& node, const std::string& how);
   void fill_places();
+  // REQUIRES: it has one.
+  NodeRecord& best_spare(const NodeIndex::Group& group);
   void refill_pool();
   void refill(const InstanceGroup& group);
   [[nodiscard]] bool breaker_lets(const std::vector<NodeId>& bad);
@@ -221,6 +223,7 @@ class Controller {
   [[nodiscard]] std::vector<std::string> snapshot_sources(const JobRecord& job,
                                                           std::size_t group_rank) const;
   void send_start(const JobRecord& job, std::size_t group_rank);
+  [[nodiscard]] Result<void> check_group(const JobSpec& spec) const;
   [[nodiscard]] static bool all_ended_well(const AttemptRecord& attempt);
   // It has made some, or its owner says that it does.
   [[nodiscard]] static bool makes_steps(const JobRecord& job) {

@@ -64,7 +64,7 @@ void Controller::start_queued_jobs() {
 
 void Controller::try_start(JobRecord& job) {
   if (job.not_before && now_ < *job.not_before) return;
-  Allocation allocation = allocate(index_, job);
+  Allocation allocation = allocate(job, state_, index_);
   if (allocation.nodes.empty()) {
     if (job.reason == allocation.reason) return;
     job.reason = allocation.reason;
@@ -84,6 +84,9 @@ void Controller::try_start(JobRecord& job) {
   job.attempt.started = now_;
   job.attempt.nodes = std::move(allocation.nodes);
   job.attempt.ranks_per_node = job.spec.ranks_per_node;
+  const NodeRecord& first = *find_node(job.attempt.nodes.front());
+  job.attempt.master_address = first.address;
+  job.attempt.master_port = first.rendezvous_port;
   choose_replicas(job.attempt);
   heard_[job.id] = heard_of(job);
   for (const NodeId id : job.attempt.nodes) {
@@ -99,10 +102,12 @@ void Controller::try_start(JobRecord& job) {
   arm(TimerKind::kStart, job, kStartTimeout);
 }
 
-// Until topology is known, what fails together is what has one address.
 void Controller::choose_replicas(AttemptRecord& attempt) {
   std::vector<std::string> domains;
-  for (const NodeId id : attempt.nodes) domains.push_back(find_node(id)->address);
+  for (const NodeId id : attempt.nodes) {
+    const NodeRecord& node = *find_node(id);
+    domains.push_back(node.location.failure_domain(node.address));
+  }
   attempt.replicas.clear();
   for (const std::uint32_t keeper : place_replicas(domains))
     attempt.replicas.push_back(attempt.nodes[keeper]);
@@ -126,15 +131,14 @@ std::vector<std::string> Controller::snapshot_sources(const JobRecord& job,
 void Controller::send_start(const JobRecord& job, std::size_t group_rank) {
   const AttemptRecord& attempt = job.attempt;
   const NodeId keeper = attempt.replicas[group_rank];
-  const NodeRecord& first = *find_node(attempt.nodes.front());
   send(attempt.nodes[group_rank],
        server_message::StartRanks{.job = job.id,
                                   .attempt = attempt.number,
                                   .spec = job.spec,
                                   .group_rank = static_cast<std::uint32_t>(group_rank),
                                   .nodes = static_cast<std::uint32_t>(attempt.nodes.size()),
-                                  .master_address = first.address,
-                                  .master_port = first.rendezvous_port,
+                                  .master_address = attempt.master_address,
+                                  .master_port = attempt.master_port,
                                   .replica_to = keeper == attempt.nodes[group_rank]
                                                     ? std::string()
                                                     : find_node(keeper)->snapshot_address,
@@ -214,9 +218,11 @@ void Controller::note_progress(JobRecord& job, const RankProgress& progress, Nod
 void Controller::grow_after_commit(JobRecord& job) {
   if (job.state != JobState::kRunning || job.incident) return;
   const auto now_on = static_cast<std::uint32_t>(job.attempt.nodes.size());
-  const auto free = static_cast<std::uint32_t>(index_.free.size());
-  const std::uint32_t could = std::min(job.spec.nodes_max, now_on + free);
-  if (could <= now_on) return;
+  if (now_on >= job.spec.nodes_max || index_.free.empty()) return;
+  const auto could =
+      now_on + static_cast<std::uint32_t>(
+                   free_for(job.spec, state_, index_, job.spec.nodes_max - now_on).size());
+  if (could == now_on) return;
   // More are on their way: one restart for all of them, unless it is worth one already.
   if (could < job.spec.nodes_max && index_.provisioning > 0 && (could - now_on) * 8 < now_on)
     return;

@@ -45,6 +45,7 @@ void Controller::add_node(std::uint32_t group, std::uint32_t place) {
 }
 
 void Controller::set_node(NodeRecord& node, NodeState to, std::string reason) {
+  if (to == NodeState::kGone) index_.remove_software(node);
   change(node, [to](NodeRecord& changed) { changed.state = to; });
   if (node.updating &&
       (to == NodeState::kHealthy || to == NodeState::kReplacing || to == NodeState::kGone))
@@ -112,8 +113,13 @@ void Controller::on(const event::NodeJoined& joined) {
   node->cpus = hello.cpus;
   node->memory_bytes = hello.memory_bytes;
   node->snapshot_address = hello.snapshot_address;
-  node->software = hello.software;
-  node->instance_type = hello.instance_type;
+  if (node->software != hello.software || node->instance_type != hello.instance_type) {
+    index_.remove_software(*node);
+    node->software = hello.software;
+    node->instance_type = hello.instance_type;
+    index_.add_software(*node);
+  }
+  node->location = hello.location;
   if (node->state == NodeState::kProvisioning) {
     welcome_machine(*node);
     audit(Severity::kInfo, "node.joined",
@@ -268,11 +274,18 @@ void Controller::cordon_node(NodeRecord& node, const std::string& reason, const 
     tell(job, reason);
 }
 
+// The oldest one; one whose software differs from that of most only if there is no other.
+NodeRecord& Controller::best_spare(const NodeIndex::Group& group) {
+  for (const NodeId id : group.idle_spares)
+    if (NodeRecord& spare = *find_node(id); index_.drift_of(spare).empty()) return spare;
+  return *find_node(*group.idle_spares.begin());
+}
+
 void Controller::fill_places() {
   for (auto& [number, group] : index_.groups) {
     while (!group.empty_places.empty() && !group.idle_spares.empty()) {
       const std::uint32_t place = *group.empty_places.begin();
-      NodeRecord& spare = *find_node(*group.idle_spares.begin());
+      NodeRecord& spare = best_spare(group);
       set_place(spare, place);
       audit(Severity::kInfo, "node.took_place",
             to_string(spare.id) + " takes place " + std::to_string(place), spare.id);

@@ -262,7 +262,7 @@ void Controller::swap_out(NodeId id, const std::string& reason) {
   if (node == nullptr || node->state != NodeState::kHealthy || node->place == 0) return;
   const auto& spares = index_.groups[node->group].idle_spares;
   if (spares.empty()) return;
-  NodeRecord& spare = *find_node(*spares.begin());
+  NodeRecord& spare = best_spare(index_.groups[node->group]);
   const std::uint32_t place = node->place;
   set_place(*node, 0);
   set_place(spare, place);

@@ -48,6 +48,59 @@ TEST_F(ControllerTest, TheRanksAreToldWhereTheyStandAndWhereTheyMeet) {
   EXPECT_THAT(positions, ElementsAre(0, 1));
 }
 
+// The port of the first node has moved on when a server that was killed in between sends anew.
+TEST_F(ControllerTest, WhoIsToldLateIsToldTheSamePlaceToMeet) {
+  make_cluster({.groups = one_group(2)});
+  submit(2, 2);
+  step(event::RanksStarted{NodeId{1}, {kJob, attempt().number, {}}});
+  step(event::RendezvousMoved{NodeId{1}, 20001});
+  step(event::NodeJoined{{.node = NodeId{1},
+                          .address = "10.0.0.1",
+                          .rendezvous_port = 20001,
+                          .attempts = {{.job = kJob, .attempt = attempt().number}}}});
+  join(2);
+  const auto told = sent_to<server_message::StartRanks>(2);
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].master_port, 20000);
+}
+
+TEST_F(ControllerTest, AJobOfOneGroupGetsItsNodesOnly) {
+  auto groups = one_group(2);
+  groups.push_back({.name = "large", .count = 2});
+  make_cluster({.groups = groups});
+  JobSpec spec{.name = "gpt", .instance_group = "large", .command = {"train"}};
+  spec.nodes_min = spec.nodes_max = 3;
+  EXPECT_THAT(controller_.check(event::JobSubmitted{spec}).error().text(),
+              HasSubstr("group 'large' has 2"));
+  spec.instance_group = "larg";
+  EXPECT_THAT(controller_.check(event::JobSubmitted{spec}).error().text(),
+              HasSubstr("there is no group 'larg'; give one of 'workers', 'large'"));
+  spec.instance_group = "large";
+  spec.nodes_min = 1;
+  step(event::JobSubmitted{spec});
+  EXPECT_THAT(attempt().nodes, ElementsAre(NodeId{3}, NodeId{4}));
+  run_to(3);
+  progress(4, 2, 4);
+  EXPECT_EQ(attempt().planned, "") << "free nodes of another group are no reason to grow";
+}
+
+TEST_F(ControllerTest, OfTwoSparesTheOneThatIsLikeTheOthersTakesThePlace) {
+  ClusterSpec spec{.groups = one_group(3, 2)};
+  spec.name = "test";
+  step(event::ClusterMade{spec});
+  for (std::uint32_t n = 1; n <= 5; ++n)
+    step(event::NodeJoined{{.node = NodeId{n},
+                            .address = "10.0.0." + std::to_string(n),
+                            .rendezvous_port = 20000,
+                            .software = {{"driver", n == 4 ? "535" : "550"}}}});
+  lose({1});
+  EXPECT_EQ(node(5).place, 1u);
+  lose({2});
+  EXPECT_EQ(node(4).place, 2u) << "a node that differs is better than none";
+  submit(3, 3);
+  EXPECT_THAT(job().reason, HasSubstr("n4 has driver 535, where"));
+}
+
 TEST_F(ControllerTest, ANameIsTakenUntilItsJobHasEnded) {
   make_cluster({.groups = one_group(1)});
   submit(1, 1);

@@ -1,45 +1,58 @@
 #include "core/health/drift.h"
 
-#include <set>
-
 namespace holdfast {
-namespace {
 
-std::string version_of(const Fingerprint& node, const std::string& what) {
-  const auto found = node.software.find(what);
-  return found == node.software.end() ? std::string() : found->second;
+std::string Difference::text() const {
+  const auto shown = [](const std::string& version) { return version.empty() ? "none" : version; };
+  return what + " " + shown(has) + ", where " + std::to_string(alike) + " of " +
+         std::to_string(of) + " of its kind have " + shown(others);
 }
 
-}  // namespace
+bool SoftwareCounts::is_alike(const Versions& versions) const {
+  return versions.size() == 1 && versions.begin()->second == nodes_;
+}
+
+void SoftwareCounts::count(const Software& software, std::uint32_t one) {
+  nodes_ += one;  // counts wrap around: down by one
+  for (const auto& [what, version] : software) {
+    Versions& versions = versions_[what];
+    if ((versions[version] += one) == 0) versions.erase(version);
+    if (versions.empty()) versions_.erase(what);
+  }
+  unlike_ = 0;
+  for (const auto& [what, versions] : versions_) unlike_ += is_alike(versions) ? 0 : 1;
+}
+
+std::vector<Difference> SoftwareCounts::differences(const Software& software) const {
+  std::vector<Difference> found;
+  for (const auto& [what, versions] : versions_) {
+    if (is_alike(versions)) continue;
+    std::uint32_t without = nodes_;
+    for (const auto& [version, times] : versions) without -= times;
+    Difference one{.what = what, .alike = without, .of = nodes_};
+    for (const auto& [version, times] : versions) {
+      if (times < one.alike) continue;
+      one.others = version;
+      one.alike = times;
+    }
+    const auto mine = software.find(what);
+    if (mine != software.end()) one.has = mine->second;
+    one.is_split = one.alike * 2 <= nodes_;
+    if (one.has != one.others) found.push_back(std::move(one));
+  }
+  return found;
+}
 
 std::vector<Drift> find_drift(const std::vector<Fingerprint>& nodes) {
-  std::map<std::string, std::map<NodeId, const Fingerprint*>> groups;
-  for (const Fingerprint& node : nodes) groups[node.group][node.node] = &node;
+  std::map<std::string, std::map<NodeId, const Software*>> groups;
+  for (const Fingerprint& node : nodes) groups[node.group][node.node] = &node.software;
   std::vector<Drift> found;
   for (const auto& [group, members] : groups) {
-    std::set<std::string> names;
-    for (const auto& [id, node] : members)
-      for (const auto& [what, version] : node->software) names.insert(what);
-    const auto of = static_cast<std::uint32_t>(members.size());
-    for (const std::string& what : names) {
-      std::map<std::string, std::uint32_t> counts;
-      for (const auto& [id, node] : members) ++counts[version_of(*node, what)];
-      auto most = counts.begin();
-      for (auto count = counts.begin(); count != counts.end(); ++count)
-        if (count->second >= most->second) most = count;
-      for (const auto& [id, node] : members) {
-        const std::string has = version_of(*node, what);
-        if (has == most->first) continue;
-        found.push_back({.node = id,
-                         .group = group,
-                         .what = what,
-                         .has = has,
-                         .others = most->first,
-                         .is_split = most->second * 2 <= of,
-                         .alike = most->second,
-                         .of = of});
-      }
-    }
+    SoftwareCounts counts;
+    for (const auto& [id, software] : members) counts.add(*software);
+    for (const auto& [id, software] : members)
+      for (Difference& difference : counts.differences(*software))
+        found.push_back({id, group, std::move(difference)});
   }
   return found;
 }

@@ -58,6 +58,20 @@ std::string_view family_of(const Fault& fault) {
                                                   : "Host";
 }
 
+// What a person calls things, in the characters that a label may have.
+std::string label_value(const std::string& name) {
+  std::string value;
+  for (const char c : name.substr(0, kLabelMax)) {
+    const bool is_plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    value += is_plain || c == '_' || c == '.' ? c : '-';
+  }
+  const auto is_end = [](char c) { return c == '-' || c == '_' || c == '.'; };
+  while (!value.empty() && is_end(value.back())) value.pop_back();
+  value.erase(0, static_cast<std::size_t>(std::ranges::find_if_not(value, is_end) - value.begin()));
+  return value;
+}
+
 // Joins what is not there yet, as far as a label's value may go.
 void add(std::string& list, const std::string& word) {
   if (("." + list + ".").find("." + word + ".") != std::string::npos) return;
@@ -85,13 +99,20 @@ std::string fault_reason(const Fault& fault) {
   return camel(fault.kind) + (fault.code != 0 ? std::to_string(fault.code) : "");
 }
 
-NodeLabels labels_of(const NodeRecord& node) {
+NodeLabels labels_of(const NodeRecord& node, const std::string& group) {
   NodeLabels result;
   const std::string prefix(kLabelPrefix);
   const std::string status(health_status(node));
   result.labels[prefix + "node-health-status"] = status;
   if (node.check_status != CheckStatus::kNone)
     result.labels[prefix + "deep-health-check-status"] = word_of(node.check_status);
+  const auto name = [&result](const std::string& label, const std::string& value) {
+    if (!value.empty()) result.labels[label] = label_value(value);
+  };
+  name(prefix + "instance-group-name", group);
+  name("topology.k8s.aws/network-node-layer-1", node.location.spine);
+  name("topology.k8s.aws/network-node-layer-2", node.location.rack);
+  name("topology.k8s.aws/network-node-layer-3", node.location.host);
   std::string types, reasons;
   const auto publish = [&](const Fault& fault) {
     add(types, fault_type(fault));

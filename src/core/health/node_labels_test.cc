@@ -12,7 +12,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 std::string label(const NodeRecord& node, const std::string& name) {
-  const auto labels = labels_of(node).labels;
+  const auto labels = labels_of(node, "workers").labels;
   const auto found = labels.find("sagemaker.amazonaws.com/" + name);
   return found == labels.end() ? std::string() : found->second;
 }
@@ -31,7 +31,7 @@ TEST(NodeLabels, StatusIsOneOfHyperPodsFour) {
     node.state = state;
     node.health.due = due;
     EXPECT_EQ(label(node, "node-health-status"), status) << word_of(state);
-    const auto taints = labels_of(node).taints;
+    const auto taints = labels_of(node, "workers").taints;
     if (state == NodeState::kHealthy)
       EXPECT_THAT(taints, IsEmpty());
     else
@@ -56,8 +56,17 @@ TEST(NodeLabels, FaultsAreNamedAsFarAsALabelGoes) {
                                   .present = true});
   EXPECT_EQ(label(node, "fault-types"), "NvidiaErrorReboot.NetworkError");
   const std::regex allowed("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?");
-  for (const auto& [name, value] : labels_of(node).labels)
+  for (const auto& [name, value] : labels_of(node, "workers").labels)
     EXPECT_TRUE(std::regex_match(value, allowed)) << value;
+}
+
+TEST(NodeLabels, WhereItStands) {
+  NodeRecord node{.location = {.spine = "s1", .rack = "row 3/rack 7!"}};
+  const auto labels = labels_of(node, "workers").labels;
+  EXPECT_EQ(labels.at("sagemaker.amazonaws.com/instance-group-name"), "workers");
+  EXPECT_EQ(labels.at("topology.k8s.aws/network-node-layer-1"), "s1");
+  EXPECT_EQ(labels.at("topology.k8s.aws/network-node-layer-2"), "row-3-rack-7");
+  EXPECT_FALSE(labels.contains("topology.k8s.aws/network-node-layer-3"));
 }
 
 TEST(NodeLabels, HealthExplainsItself) {

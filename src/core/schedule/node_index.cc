@@ -9,7 +9,22 @@ NodeIndex::NodeIndex(const ClusterState& state) {
     groups[group.number];
     for (const std::uint32_t place : group.places) add_place(place, group.number);
   }
-  for (const auto& [id, node] : state.nodes) add(node);
+  for (const auto& [id, node] : state.nodes) {
+    add(node);
+    add_software(node);
+  }
+}
+
+void NodeIndex::add_software(const NodeRecord& node) {
+  if (node.state == NodeState::kGone || node.software.empty()) return;
+  software[{node.group, node.instance_type}].add(node.software);
+}
+
+void NodeIndex::remove_software(const NodeRecord& node) {
+  if (node.state == NodeState::kGone || node.software.empty()) return;
+  const auto kind = software.find({node.group, node.instance_type});
+  kind->second.remove(node.software);
+  if (kind->second.is_empty()) software.erase(kind);
 }
 
 void NodeIndex::add_place(std::uint32_t place, std::uint32_t group) {
@@ -28,7 +43,8 @@ bool operator==(const NodeIndex& a, const NodeIndex& b) {
   };
   return known(a) == known(b) && a.free == b.free && a.idle_spares == b.idle_spares &&
          a.live == b.live && a.provisioning == b.provisioning && a.checking == b.checking &&
-         a.coming == b.coming && a.suspect == b.suspect && a.busy == b.busy;
+         a.coming == b.coming && a.suspect == b.suspect && a.busy == b.busy &&
+         a.software == b.software;
 }
 
 std::uint32_t NodeIndex::coming_to_places() const {
@@ -36,6 +52,26 @@ std::uint32_t NodeIndex::coming_to_places() const {
   for (const auto& [number, group] : groups)
     sum += std::min(group.coming_spares, static_cast<std::uint32_t>(group.empty_places.size()));
   return sum;
+}
+
+std::uint32_t NodeIndex::coming_to_places(std::uint32_t group) const {
+  const auto found = groups.find(group);
+  if (found == groups.end()) return 0;
+  const Group& members = found->second;
+  return members.coming - members.coming_spares +
+         std::min(members.coming_spares, static_cast<std::uint32_t>(members.empty_places.size()));
+}
+
+bool NodeIndex::has_drift() const {
+  return std::ranges::any_of(software, [](const auto& kind) { return !kind.second.all_alike(); });
+}
+
+std::vector<Difference> NodeIndex::drift_of(const NodeRecord& node) const {
+  const auto kind = software.find({node.group, node.instance_type});
+  if (node.software.empty() || kind == software.end() || kind->second.all_alike()) return {};
+  std::vector<Difference> found = kind->second.differences(node.software);
+  std::erase_if(found, [](const Difference& one) { return one.is_split; });
+  return found;
 }
 
 void NodeIndex::count(const NodeRecord& node, bool is_there) {

@@ -3,7 +3,11 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "core/health/drift.h"
 #include "model/cluster.h"
 
 namespace holdfast {
@@ -31,6 +35,9 @@ struct NodeIndex {
 
   void add(const NodeRecord& node) { count(node, true); }
   void remove(const NodeRecord& node) { count(node, false); }
+  // Besides add() and remove(), because it changes with a node's Hello only. Of gone nodes: none.
+  void add_software(const NodeRecord& node);
+  void remove_software(const NodeRecord& node);
   void add_place(std::uint32_t place, std::uint32_t group);
   // REQUIRES: nobody fills it.
   void remove_place(std::uint32_t place, std::uint32_t group);
@@ -44,8 +51,15 @@ struct NodeIndex {
   // Of those that fill a place.
   std::uint32_t coming = 0, suspect = 0, busy = 0;
 
+  // By group and instance type: nodes of one kind should have the same.
+  std::map<std::pair<std::uint32_t, std::string>, SoftwareCounts> software;
+
   // Nodes that will fill a place: those that have one, and one spare for each empty one.
   [[nodiscard]] std::uint32_t coming_to_places() const;
+  [[nodiscard]] std::uint32_t coming_to_places(std::uint32_t group) const;
+  [[nodiscard]] bool has_drift() const;
+  // In what the node differs from more than half of its kind.
+  [[nodiscard]] std::vector<Difference> drift_of(const NodeRecord& node) const;
   // A group without members is as good as none.
   friend bool operator==(const NodeIndex& a, const NodeIndex& b);
 

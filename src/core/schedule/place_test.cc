@@ -28,7 +28,7 @@ class Place : public testing::Test {
     node(id).state = NodeState::kGone;
     node(id).place = 0;
   }
-  Allocation allocated() { return allocate(NodeIndex(state_), job_); }
+  Allocation allocated() { return allocate(job_, state_, NodeIndex(state_)); }
 
   ClusterState state_;
   JobRecord job_;
@@ -82,6 +82,39 @@ TEST_F(Place, AJobThatHasRunGoesOnSmallerAtOnce) {
   job_.attempt.number = Attempt{1};
   node(4).state = NodeState::kProvisioning;
   EXPECT_THAT(allocated().nodes, ElementsAre(NodeId{1}, NodeId{2}, NodeId{3}));
+}
+
+TEST_F(Place, OfItsInstanceGroupOnly) {
+  state_.spec.groups = {{.number = 1, .name = "a"}, {.number = 2, .name = "b"}};
+  state_.groups.push_back({.number = 2, .places = {5, 6}});
+  for (std::uint32_t n = 5; n <= 6; ++n) add(n, n, NodeState::kHealthy).group = 2;
+  job_.spec.instance_group = "b";
+  EXPECT_THAT(allocated().nodes, IsEmpty());
+  EXPECT_THAT(allocated().reason, HasSubstr("2 of 4 are healthy and free in group 'b'"));
+  job_.spec.nodes_min = 1;
+  EXPECT_THAT(allocated().nodes, ElementsAre(NodeId{5}, NodeId{6}));
+  job_.spec.instance_group = "gone";
+  EXPECT_THAT(allocated().reason, HasSubstr("in group 'gone', which is gone"));
+}
+
+TEST_F(Place, NotOnANodeWithOtherSoftwareUnlessAsked) {
+  for (std::uint32_t n = 1; n <= 4; ++n) node(n).software = {{"driver", n == 2 ? "535" : "550"}};
+  EXPECT_THAT(allocated().nodes, IsEmpty());
+  EXPECT_THAT(allocated().reason,
+              HasSubstr("n2 has driver 535, where 3 of 4 of its kind have 550"));
+  EXPECT_THAT(allocated().reason, HasSubstr("allow_drifted"));
+  job_.spec.nodes_min = 3;
+  EXPECT_THAT(allocated().nodes, ElementsAre(NodeId{1}, NodeId{3}, NodeId{4}));
+  job_.spec.allow_drifted = true;
+  EXPECT_THAT(allocated().nodes, testing::SizeIs(4));
+  job_.spec.allow_drifted = false;
+  state_.software_update.emplace();
+  EXPECT_THAT(allocated().nodes, testing::SizeIs(4)) << "an update makes them differ for a while";
+}
+
+TEST_F(Place, WithoutAMajorityNoneIsTheOddOne) {
+  for (std::uint32_t n = 1; n <= 4; ++n) node(n).software = {{"driver", n < 3 ? "535" : "550"}};
+  EXPECT_THAT(allocated().nodes, testing::SizeIs(4));
 }
 
 }  // namespace
