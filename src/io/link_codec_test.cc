@@ -173,6 +173,7 @@ TEST(LinkCodec, RefusesWhatNoPeerWouldSend) {
   agent.mutable_heartbeat()->mutable_progress()->Reserve(4097);
   for (int i = 0; i < 4097; ++i) agent.mutable_heartbeat()->add_progress();
   expect_refused(agent, "heartbeat.progress: 4097 items");
+  agent.mutable_hello()->mutable_location();
   agent.mutable_hello()->add_attempts()->add_exited();
   expect_refused(agent, "hello.attempts[0].exited[0].progress: is missing");
   agent.mutable_fault_seen();
