@@ -8,6 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "model/json_text.h"
+
 namespace holdfast {
 namespace {
 
@@ -101,7 +103,7 @@ bool read_object(const json& object, CheckResult& result, std::string& problem) 
   std::string unit;
   for (const auto& [key, field] : object.items()) {
     const std::string text = field.is_string() ? field.get<std::string>() : std::string();
-    const auto wrong = [&](const std::string& remedy) {
+    const auto wrong = [&, &key = key, &field = field](const std::string& remedy) {
       problem = "its JSON has " + printable(key).substr(0, 40) + ": " +
                 printable(field.dump(-1, ' ', true)).substr(0, 80) + "; " + remedy;
       return false;
@@ -145,7 +147,7 @@ bool read_object(const json& object, CheckResult& result, std::string& problem) 
 }
 
 std::vector<CheckResult> read_json(std::string_view line) {
-  const json parsed = json::parse(line, nullptr, /*allow_exceptions=*/false);
+  const json parsed = parse_json_text(line);
   if (!parsed.is_object()) return {};
   std::vector<const json*> objects;
   if (const auto list = parsed.find("results"); list != parsed.end() && list->is_array() &&
@@ -205,7 +207,7 @@ json json_in(const std::string& text) {
   const std::size_t from = text.find('{');
   const std::size_t to = text.rfind('}');
   if (from == text.npos || to == text.npos || to < from) return {};
-  return json::parse(text.substr(from, to - from + 1), nullptr, false);
+  return parse_json_text(text.substr(from, to - from + 1));
 }
 
 }  // namespace

@@ -46,9 +46,9 @@ TEST(CheckOutput, JsonOnTheLastLine) {
   const auto several = read(R"({"results": [{"test": "a", "value": 1, "unit": "us",
 "less_is_better": true}, {"test": "b", "verdict": "Failed", "action": "reboot"}]})");
   EXPECT_EQ(several.size(), 1u) << "more than one line is no JSON line";
-  const auto two = read(
-      R"({"results": [{"test": "a", "value": 1, "unit": "us", "less_is_better": true}, )"
-      R"({"test": "b", "verdict": "Failed", "action": "reboot"}]})");
+  const auto two =
+      read(R"({"results": [{"test": "a", "value": 1, "unit": "us", "less_is_better": true}, )"
+           R"({"test": "b", "verdict": "Failed", "action": "reboot"}]})");
   ASSERT_EQ(two.size(), 2u);
   EXPECT_TRUE(two[0].less_is_better);
   EXPECT_EQ(two[1].action, Action::kRebootNode);
@@ -61,6 +61,12 @@ TEST(CheckOutput, WhatIsNotUnderstoodFails) {
         R"({"value": "1", "unit": "s"})", R"({"action": "burn"})", R"({"results": [1]})",
         R"({"results": [{"x": 1}]})", R"({"unit": "GB/s"})"})
     EXPECT_EQ(read(line)[0].verdict, CheckVerdict::kFailed) << line;
+}
+
+TEST(CheckOutput, JsonThatNestsWithoutEndFailsTheCheckAndNotTheAgent) {
+  const std::string deep = std::string(500'000, '[') + std::string(500'000, ']');
+  EXPECT_EQ(read(R"({"verdict": )" + deep + "}")[0].verdict, CheckVerdict::kPassed);
+  EXPECT_EQ(read(R"({"verdict": )" + deep + "}", 1)[0].verdict, CheckVerdict::kFailed);
 }
 
 TEST(CheckOutput, TheEndDecidesOverWhatWasSaid) {

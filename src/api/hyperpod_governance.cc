@@ -9,6 +9,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "model/json_text.h"
+
 namespace holdfast {
 namespace {
 
@@ -109,7 +111,7 @@ std::string_view status_of(const GovernanceRecord& record) {
 
 // Text that was an object when it was taken in.
 json object_of(const std::string& text) {
-  json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  json object = parse_json_text(text);
   return object.is_object() ? object : json::object();
 }
 
@@ -249,7 +251,7 @@ Result<Place> place_of_token(const Listing& listing) {
     if (byte > 255) break;  // no JSON comes of what is left
     text += static_cast<char>(byte);
   }
-  const json token = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json token = parse_json_text(text);
   if (!token.is_array() || token.size() != 5 || token[0] != listing.sort_by ||
       token[1] != listing.is_ascending || !token[2].is_string() || !token[3].is_number_integer() ||
       !token[4].is_string())

@@ -12,6 +12,7 @@
 
 #include "api/job_file.h"
 #include "api/strict_fields.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -83,7 +84,7 @@ struct Injected {
 };
 
 Result<Injected> parse_injected(const std::string& text, const std::vector<Injection>& allowed) {
-  const auto body = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto body = parse_json_text(text);
   if (!body.is_object())
     return Error{Errc::kUnparsable, "the body is not a JSON object; send {\"what\": ...}"};
   Injected injected;
@@ -192,7 +193,7 @@ Result<Ask> parse_job_request(const HttpRequest& request, const std::vector<std:
 }
 
 Result<Ask> parse_new_key(const std::string& text) {
-  const auto body = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto body = parse_json_text(text);
   if (!body.is_object())
     return Error{Errc::kUnparsable, "the body is not a JSON object; send {\"role\": ...}"};
   for (const auto& [key, value] : body.items())
@@ -338,7 +339,7 @@ HttpResponse render_error(const Error& error) {
 }
 
 Error read_error(const HttpResponse& response) {
-  const auto body = nlohmann::json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+  const auto body = parse_json_text(response.body);
   if (body.is_object() && body.contains("error") && body["error"].is_object()) {
     const auto& error = body["error"];
     const std::string code =

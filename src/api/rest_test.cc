@@ -66,6 +66,16 @@ TEST(Rest, Inject) {
   EXPECT_EQ(line.line, "Xid 79");
 }
 
+TEST(Rest, ABodyThatNestsWithoutEndIsRefused) {
+  const std::string deep = std::string(500'000, '[') + std::string(500'000, ']');
+  for (const char* target : {"/v1/jobs/a/inject", "/v1/nodes/n1/inject", "/v1/keys"}) {
+    const std::string body = R"({"what":)" + deep + R"(,"role":)" + deep + "}";
+    const auto asked = parse_request(post(target, body));
+    ASSERT_FALSE(asked.ok()) << target;
+    EXPECT_EQ(asked.error().code, Errc::kUnparsable);
+  }
+}
+
 TEST(Rest, Queries) {
   const auto logs = expect<ask::JobLogs>(get("/v1/jobs/a/logs"));
   EXPECT_FALSE(logs.attempt);

@@ -7,6 +7,8 @@
 #include <yaml-cpp/yaml.h>
 #include <nlohmann/json.hpp>
 
+#include "model/json_text.h"
+
 namespace holdfast {
 namespace {
 
@@ -130,7 +132,7 @@ Result<FieldValue> parse_json(std::string_view text, const TextKind& kind) {
   const std::string noun(kind.noun);
   if (text.size() > kTextMax)
     return Error{Errc::kUnparsable, noun + ": larger than 1 MiB; a " + noun + " is a few lines"};
-  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto json = parse_json_text(text);
   if (json.is_discarded())
     return Error{Errc::kUnparsable, noun + ": the body is not JSON; send a JSON object"};
   return TreeBuilder("", kind).build(json);

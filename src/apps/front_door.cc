@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/clock.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -38,7 +39,7 @@ std::string text_at(const json& object, const char* key) {
 
 // What the request names, for the audit log: nothing that decides.
 std::string cluster_of(const std::string& body) {
-  const json request = json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const json request = parse_json_text(body);
   if (!request.is_object()) return "";
   for (const char* key : {"ClusterName", "ClusterArn", "ComputeQuotaId", "ClusterSchedulerConfigId",
                           "ResourceArn", "TrainingPlanName"})
@@ -49,7 +50,7 @@ std::string cluster_of(const std::string& body) {
 // "ok", or the type of the error that an answer is.
 std::string outcome_of(const HttpResponse& response) {
   if (response.status == 200) return "ok";
-  const json error = json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+  const json error = parse_json_text(response.body);
   const std::string type = error.is_object() ? text_at(error, "__type") : "";
   return type.empty() ? "error" : type;
 }

@@ -19,6 +19,7 @@
 #include "core/health/health_rules.h"
 #include "io/files.h"
 #include "io/utf8.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -71,7 +72,7 @@ Result<std::int32_t> signal_of(const json& value, const std::string& where) {
   constexpr int kSignals = 65;
   if (value.is_number_integer()) {
     const auto number = value.get<std::int64_t>();
-    if (std::abs(number) < kSignals) return static_cast<std::int32_t>(std::abs(number));
+    if (number > -kSignals && number < kSignals) return static_cast<std::int32_t>(std::abs(number));
   } else if (value.is_string()) {
     std::string name = value.get<std::string>();
     if (name.starts_with("SIG")) name.erase(0, 3);
@@ -111,7 +112,7 @@ class FolderReader {
 
   Result<IncidentFolder> read() {
     HF_TRY(const std::string text, read_file(folder_ + "/ranks.json", kRanksMax));
-    const json root = json::parse(text, nullptr, false);
+    const json root = parse_json_text(text);
     if (root.is_discarded())
       return Error{Errc::kUnparsable, folder_ +
                                           "/ranks.json is no JSON; see "
@@ -197,7 +198,8 @@ class FolderReader {
     const json* code = field(one, {"exit_code", "exitcode", "code"});
     const json* signal = field(one, {"signal"});
     if (code != nullptr) {
-      if (!code->is_number_integer() || std::abs(code->get<std::int64_t>()) > 255)
+      if (!code->is_number_integer() || code->get<std::int64_t>() < -255 ||
+          code->get<std::int64_t>() > 255)
         return bad_field(where + "exit_code", *code, "give a status from 0 to 255, or null");
       rank.exit.code = code->get<std::int32_t>();
       // As Python's subprocess tells a signal.

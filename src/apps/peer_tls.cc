@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/os_error.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -118,7 +119,7 @@ std::string write_peer_identity(const PeerIdentity& identity) {
 }
 
 Result<PeerIdentity> read_peer_identity(const std::string& text) {
-  const json value = json::parse(text, nullptr, false);
+  const json value = parse_json_text(text);
   PeerIdentity identity;
   for (const auto& [name, field] :
        {std::pair("address", &identity.address), std::pair("ca", &identity.ca_pem),

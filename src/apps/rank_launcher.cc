@@ -13,6 +13,7 @@
 
 #include "io/files.h"
 #include "io/utf8.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -42,7 +43,7 @@ std::string last_bytes(const std::string& path, std::size_t count) {
 void read_error_file(const std::string& path, RankExit& exit) {
   const Result<std::string> text = read_file(path, kErrorFileMax);
   if (!text.ok()) return;
-  const auto json = nlohmann::json::parse(*text, nullptr, false);
+  const auto json = parse_json_text(*text);
   if (!json.is_object()) return;
   const auto field = [&](const char* name, std::size_t most) {
     const auto found = json.find(name);

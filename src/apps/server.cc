@@ -25,6 +25,7 @@
 #include "io/audit_log.h"
 #include "io/clock.h"
 #include "io/http_server.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -34,7 +35,7 @@ constexpr std::string_view kHyperpodPath = "/v1/hyperpod/";
 // An error of HyperPod's API as our own commands read it.
 HttpResponse in_our_words(HttpResponse response) {
   if (response.status < 400) return response;
-  const auto body = nlohmann::json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+  const auto body = parse_json_text(response.body);
   const std::string type = body.value("__type", ""), message = body.value("Message", "");
   Errc code = Errc::kInvalidField;
   if (type == "ResourceNotFound") code = Errc::kNotFound;
@@ -157,13 +158,16 @@ HttpResponse Server::answer(const HttpRequest& request) {
 }
 
 HttpResponse Server::set_pool(ClusterServer& cluster, const std::string& body) {
-  const auto asked = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const auto asked = parse_json_text(body);
   const auto spares = asked.is_object() ? asked.find("spares") : asked.end();
   if (!asked.is_object() || spares == asked.end() || !spares->is_number_unsigned() ||
       *spares > hyperpod::kGroupInstancesMax)
     return render_error({Errc::kInvalidField, "spares: give a whole number up to " +
                                                   std::to_string(hyperpod::kGroupInstancesMax)});
-  const std::string name = asked.value("group", "");
+  const auto group_asked = asked.find("group");
+  if (group_asked == asked.end() || !group_asked->is_string())
+    return render_error({Errc::kInvalidField, "group: missing, or no text; name the group"});
+  const std::string name = *group_asked;
   return cluster.call([&] {
     ClusterSpec spec = cluster.loop().controller().state().spec;
     const auto group = std::ranges::find(spec.groups, name, &InstanceGroup::name);

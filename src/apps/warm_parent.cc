@@ -12,6 +12,7 @@
 
 #include "io/process.h"
 #include "io/sockets.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 
@@ -99,19 +100,20 @@ void WarmParent::read() {
 }
 
 void WarmParent::take_line(const std::string& line) {
-  const json answer = json::parse(line, nullptr, false);
+  const json answer = parse_json_text(line);
   if (!answer.is_object()) return;
   if (answer.contains("ready")) {
     spdlog::info("warm parent {} is ready: {}", pid_, line.substr(0, line.size() - 1));
     return take_ready();
   }
   const bool started = answer.contains("started");
-  const std::string id = answer.value(started ? "started" : "failed", "");
-  if (std::erase(pending_, id) == 0) return;
+  const json id = answer.value(started ? "started" : "failed", json());
+  const json pid = answer.value("pid", json(0)), reason = answer.value("error", json());
+  if (!id.is_string() || !pid.is_number_integer() || std::erase(pending_, id) == 0) return;
   if (started)
-    on_answer_(id, answer.value("pid", 0), "");
+    on_answer_(id, pid, "");
   else
-    on_answer_(id, 0, answer.value("error", "no reason given"));
+    on_answer_(id, 0, reason.is_string() ? reason : json("no reason given"));
 }
 
 void WarmParent::died() {

@@ -16,6 +16,7 @@
 #include "io/clock.h"
 #include "io/files.h"
 #include "io/s3_retry.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -39,7 +40,7 @@ Error unparsable(const std::string& what) {
 
 // Text of outside programs: no exception crosses our boundary.
 Result<json> object_of(const std::string& text) {
-  json parsed = json::parse(text, nullptr, false);
+  json parsed = parse_json_text(text);
   if (parsed.is_discarded() || !parsed.is_object())
     return unparsable("no JSON object: '" + text.substr(0, 100) + "'");
   return parsed;
@@ -59,7 +60,7 @@ Result<ExecAnswer> parse_exec_answer(const std::string& text) {
     } else if (name == "reason" && value.is_string()) {
       answer.reason = value.get<std::string>().substr(0, kProgramErrorsKept);
     } else {
-      return unparsable(name + ": " + value.dump().substr(0, 100) +
+      return unparsable(name.substr(0, 100) + ": " + value.dump().substr(0, 100) +
                         " is not allowed; retry is true or false, after_s is 0 to 3600, reason is "
                         "text, nothing else is known");
     }

@@ -202,11 +202,14 @@ TEST_F(ExecDriverTest, AFolderWithoutItsProgramsIsRefused) {
 }
 
 TEST(ExecAnswers, AreReadStrictly) {
+  const std::string deep = std::string(500'000, '[') + std::string(500'000, ']');
   EXPECT_TRUE(parse_exec_answer(" \n").ok());
   EXPECT_EQ(parse_exec_answer(R"({"retry": true, "after_s": 30})")->after, seconds(30));
   for (const char* bad : {"{", "[]", R"({"retry": 1})", R"({"after_s": -1})", R"({"other": 1})",
                           R"({"after_s": 99999999999999999999})", "\xff"})
     EXPECT_FALSE(parse_exec_answer(bad).ok()) << bad;
+  EXPECT_FALSE(parse_exec_answer(R"({"retry": )" + deep + "}").ok());
+  EXPECT_FALSE(parse_exec_description(R"({"nodes": {"n1": )" + deep + "}}", {NodeId{1}}).ok());
   EXPECT_THAT(*parse_exec_description(R"({"nodes": {"n1": "gone", "n2": "starting"}})",
                                       {NodeId{1}, NodeId{2}}),
               ElementsAre(NodeId{1}));

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/fields.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -274,7 +275,7 @@ bool same_device(std::string one, std::string other) {
 }  // namespace
 
 Result<void> change_recorded_machine(RecordedMachine& machine, const std::string& change) {
-  const json body = json::parse(change, nullptr, /*allow_exceptions=*/false);
+  const json body = parse_json_text(change);
   if (!body.is_object() || body.size() < 2)
     return Error{Errc::kUnparsable, "gpu: give {\"device\": N, and what changes}"};
   const auto index = body.find("device");

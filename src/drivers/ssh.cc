@@ -16,6 +16,7 @@
 #include "io/files.h"
 #include "io/redfish.h"
 #include "io/s3_retry.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -52,7 +53,7 @@ SshDriver::SshDriver(asio::io_context& context, Inventory inventory, Options opt
 Result<void> SshDriver::load() {
   if (::access(options_.hosts_file.c_str(), F_OK) != 0) return {};
   HF_TRY(const std::string text, read_file(options_.hosts_file, kHostsFileMax));
-  const json kept = json::parse(text, nullptr, false);
+  const json kept = parse_json_text(text);
   const auto damaged = [this](const std::string& what) {
     return Error{Errc::kStateCorrupt, options_.hosts_file + ": " + what +
                                           "; restore it: it says which host serves which node"};

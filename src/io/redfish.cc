@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "model/json_text.h"
+
 namespace holdfast {
 namespace {
 
@@ -59,7 +61,7 @@ Result<json> call(const RedfishTarget& target, const std::string& path, const st
     return Error{Errc::kUnavailable,
                  url + ": HTTP status " + std::to_string(status) + ": " + answer.substr(0, 200)};
   if (!body.empty()) return json::object();
-  json parsed = json::parse(answer, nullptr, false);
+  json parsed = parse_json_text(answer);
   if (!parsed.is_object())
     return Error{Errc::kUnparsable, url + ": no JSON object: '" + answer.substr(0, 100) + "'"};
   return parsed;

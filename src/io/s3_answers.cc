@@ -100,6 +100,7 @@ std::optional<WallTime> read_time(const char* text) {
   struct tm parts = {};
   const char* end = ::strptime(text, "%Y-%m-%dT%H:%M:%S", &parts);
   if (end == nullptr || (*end != 'Z' && *end != '.')) return std::nullopt;
+  if (parts.tm_year < 70 || parts.tm_year > 300) return std::nullopt;  // what nanoseconds can hold
   return WallTime{static_cast<std::int64_t>(::timegm(&parts)) * 1'000'000'000};
 }
 

@@ -80,6 +80,12 @@ TEST(S3Answers, PendingUploads) {
                             "<Key>k</Key><UploadId>u</UploadId></Upload>"
                             "</ListMultipartUploadsResult>")
                    .ok());
+  // Beyond what nanoseconds in 64 bits hold.
+  EXPECT_FALSE(read_uploads("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated><Upload>"
+                            "<Key>k</Key><UploadId>u</UploadId>"
+                            "<Initiated>9999-11-25T09:30:00.000Z</Initiated></Upload>"
+                            "</ListMultipartUploadsResult>")
+                   .ok());
 }
 
 TEST(S3Answers, TheBodyOfACompletion) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "model/fields.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -251,7 +252,7 @@ class Reader {
 template <class T>
 Result<T> decode(std::string root, std::string_view text) {
   Reader reader(std::move(root));
-  const json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json document = parse_json_text(text);
   T value{};
   if (document.is_discarded()) {
     reader.fail("not a JSON document; it may have been cut short or edited");

@@ -6,6 +6,7 @@
 
 #include "api/hyperpod/service_model.h"
 #include "api/hyperpod/timestamp.h"
+#include "model/json_text.h"
 
 namespace holdfast::hyperpod {
 namespace {
@@ -48,7 +49,7 @@ json shown(const Shape& shape, const json& asked) {
 }
 
 json shown(std::string_view shape, const std::string& specification) {
-  json asked = json::parse(specification, nullptr, /*allow_exceptions=*/false);
+  json asked = parse_json_text(specification);
   if (!asked.is_object()) asked = json::object();
   return shown(*find_shape(shape), asked);
 }

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "model/json_text.h"
+
 namespace holdfast::hyperpod {
 namespace {
 
@@ -195,7 +197,7 @@ std::variant<ClusterSpec, ApiError> updated(const ClusterSpec& current,
                         " instance groups; " + std::to_string(kGroupsMax) + " are the most."};
   spec.recovers_nodes = request.recovers_nodes.value_or(spec.recovers_nodes);
   spec.is_continuous = spec.is_continuous || request.is_continuous;
-  json specification = json::parse(spec.specification, nullptr, /*allow_exceptions=*/false);
+  json specification = parse_json_text(spec.specification);
   if (!specification.is_object()) specification = json::object();
   specification.update(request.settings);
   spec.specification = specification.dump();

@@ -7,6 +7,7 @@
 #include "api/hyperpod/group_request.h"
 #include "api/hyperpod/timestamp.h"
 #include "api/hyperpod/validate.h"
+#include "model/json_text.h"
 
 namespace holdfast::hyperpod {
 namespace {
@@ -15,7 +16,6 @@ using nlohmann::json;
 using Parsed = std::variant<Request, ApiError>;
 
 constexpr std::string_view kTargetPrefix = "SageMaker.";
-constexpr int kDepthMax = 64;  // the model has 12 levels at most
 constexpr std::uint32_t kNodesToAddMax = 50;
 
 ApiError invalid(const std::string& message) {
@@ -44,35 +44,15 @@ constexpr Ware kWares[] = {
      "lifecycle script (LifeCycleConfig.OnCreate) of the instance group."},
 };
 
-// Bytes that nest deeper would cost much more memory than they are long.
-bool nests_deeper(std::string_view text, int most) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > most) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 std::variant<json, ApiError> read_body(std::string_view text) {
   if (text.size() > kBodyMax)
     return ApiError{ErrorType::kSerialization, "The body has " + std::to_string(text.size()) +
                                                    " bytes; " + std::to_string(kBodyMax) +
                                                    " are the most."};
-  if (nests_deeper(text, kDepthMax))
+  if (nests_deeper(text, kJsonDepthMax))
     return ApiError{ErrorType::kSerialization, "The body nests deeper than any request."};
   if (text.empty()) return json::object();
-  json body = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  json body = parse_json_text(text);
   if (!body.is_object()) return ApiError{ErrorType::kSerialization, "The body is no JSON object."};
   return body;
 }

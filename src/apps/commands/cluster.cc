@@ -17,6 +17,7 @@
 #include "core/health/drift.h"
 #include "io/clock.h"
 #include "io/files.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -44,7 +45,7 @@ Result<json> read_request(const std::string& file) {
   else {
     HF_TRY(text, read_file(file, kFileMax));
   }
-  json request = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  json request = parse_json_text(text);
   if (!request.is_object())
     return Error{Errc::kUnparsable,
                  (file == "-" ? "standard input" : file) +

@@ -10,6 +10,7 @@
 #include "api/rest.h"
 #include "apps/terminal.h"
 #include "io/files.h"
+#include "model/json_text.h"
 
 namespace holdfast {
 namespace {
@@ -56,7 +57,7 @@ Result<void> ControlPlane::connect() {
                              "--state or $HOLDFAST_STATE",
                              state_folder_, state_folder_)};
   }
-  const auto file = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  const auto file = parse_json_text(*text);
   const auto endpoint = parse_endpoint(text_at(file, "api"));
   if (!endpoint || text_at(file, "ca").empty() || text_at(file, "cert").empty() ||
       text_at(file, "key").empty())
@@ -113,7 +114,7 @@ Result<nlohmann::json> ControlPlane::try_once(const std::string& asked, const st
     return error;
   }
   if (response->status >= 400) return read_error(*response);
-  auto answer = nlohmann::json::parse(response->body, nullptr, /*allow_exceptions=*/false);
+  auto answer = parse_json_text(response->body);
   if (!answer.is_object())
     return Error{Errc::kUnparsable, target +
                                         ": the answer is not a JSON object; client and "

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -302,7 +303,10 @@ Result<std::map<std::string, std::uint64_t>> read_flight_record(std::string_view
     return Error{Errc::kUnparsable,
                  "flight record: 'entries' is not there; it is no dump of PyTorch's recorder"};
   std::map<std::string, std::uint64_t> last;
+  std::set<const Pairs*> seen_dicts;  // one that is listed again and again says nothing new
   for (const Value& entry : *entries->list()) {
+    const auto* dict = std::get_if<Pairs*>(&entry.is);
+    if (dict == nullptr || !seen_dicts.insert(*dict).second) continue;
     const Value* p2p = entry.at("is_p2p");
     const auto* is_p2p = p2p == nullptr ? nullptr : std::get_if<std::int64_t>(&p2p->is);
     const Value* number = entry.at("collective_seq_id");

@@ -62,6 +62,17 @@ TEST(FlightRecord, NothingIsCalledAndNothingCutOffIsBelieved) {
   EXPECT_THAT(read_flight_record("}.").error().text(), HasSubstr("'entries'"));
 }
 
+TEST(FlightRecord, ADictThatIsListedManyTimesIsReadOnce) {
+  std::string text = "}(\x8c\x07";
+  text += "entries](}\x94(";  // a dict of many pairs, remembered
+  for (int i = 0; i < 100'000; ++i) text += std::string("\x8c\x01") + "aN";
+  text += "u";
+  for (int i = 0; i < 500'000; ++i) text += std::string_view("h\0", 2);  // and listed again
+  const auto last = read_flight_record(text + "eu.");
+  ASSERT_TRUE(last.ok()) << last.error().text();
+  EXPECT_TRUE(last->empty());
+}
+
 TEST(FlightRecord, DeepNestingIsNoTrouble) {
   std::string text(500'000, ']');
   text += std::string(499'999, 'a') + ".";

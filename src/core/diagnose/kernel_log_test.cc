@@ -268,7 +268,10 @@ TEST(KernelTime, OfEachFrame) {
     EXPECT_EQ(kernel_time(line, 2026).unix_ns, kUnix * kSecond) << line;
   EXPECT_EQ(kernel_time("Nov 24 04:06:19 host kernel: [   7.5] x", 2026).since_boot_ns,
             7'500'000'000);
-  EXPECT_FALSE(kernel_time("NVRM: Xid (PCI:0000:b9:00): 79, x", 2026).unix_ns);
+  for (const char* line :
+       {"NVRM: Xid (PCI:0000:b9:00): 79, x", "Nov 24 9223372036854775807:06:19 host kernel: x",
+        "2026-11-24T04:06:19+9223372036854775807 host kernel: x"})
+    EXPECT_FALSE(kernel_time(line, 2026).unix_ns) << line;
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ struct Reader {
     skip(":");
     const std::int64_t seconds = number();
     ok = ok && hours < 24 && minutes < 60 && seconds <= 60;
-    return (hours * 3600 + minutes * 60 + seconds) * kSecond + fraction();
+    return ok ? (hours * 3600 + minutes * 60 + seconds) * kSecond + fraction() : 0;
   }
   // "Z", "+01:00", "-0500"; nothing: UTC.
   std::int64_t zone() {
@@ -72,7 +72,7 @@ struct Reader {
       hours /= 100;
     }
     ok = ok && hours <= 14 && minutes < 60;
-    return sign * (hours * 3600 + minutes * 60) * kSecond;
+    return ok ? sign * (hours * 3600 + minutes * 60) * kSecond : 0;
   }
 };
 

@@ -76,7 +76,7 @@ class TracebackReader {
       if (!chained_) chain_.clear();
       chain_.push_back({});
       inside_ = true;
-      chained_ = false;
+      chained_ = in_message_ = false;
     } else if (line.starts_with("The above exception was the direct cause") ||
                line.starts_with("During handling of the above exception")) {
       chained_ = !chain_.empty();
@@ -134,7 +134,9 @@ Loss loss_in(std::string_view line) {
     while (i < rest.size() && i < kBetween && !is_word(rest[i])) ++i;
     if (rest.substr(i).starts_with("tensor(")) i += 7;
     std::string value;
-    for (; i < rest.size() && is_word(rest[i]); ++i) value += lower(rest[i]);
+    constexpr std::size_t kValueMax = 9;  // longer than any word that is looked for
+    for (; i < rest.size() && is_word(rest[i]) && value.size() < kValueMax; ++i)
+      value += lower(rest[i]);
     if (value == "nan" || value == "inf" || value == "infinity") return Loss::kBad;
     if (!value.empty() && is_digit(value.front())) found = Loss::kNumber;
   }

@@ -84,6 +84,25 @@ TEST(RankLog, WordsOfCuda) {
   EXPECT_EQ(device_trouble("shape mismatch"), DeviceTrouble::kNone);
 }
 
+TEST(RankLog, ATracebackThatIsCutOffByOtherOutputIsLeftOut) {
+  const std::string whole =
+      "Traceback (most recent call last):\n  File \"a\", line 1, in f\nKeyError: 'x'\n";
+  const RankLog log =
+      read_rank_log(whole + "Traceback (most recent call last):\nstep 3 of 9\nstep 4 of 9\n");
+  EXPECT_EQ(log.error_type, "");
+  const RankLog chained = read_rank_log(
+      whole + "During handling of the above exception, another exception occurred:\n" +
+      "Traceback (most recent call last):\nstep 3 of 9\nstep 4 of 9\n");
+  EXPECT_EQ(chained.error_type, "KeyError");
+  EXPECT_EQ(chained.error_message, "'x'");
+}
+
+TEST(RankLog, ALineWithoutEndOfTheWordThatIsLookedForIsReadOnce) {
+  std::string line;
+  for (int i = 0; i < 1'000'000; ++i) line += "loss";  // minutes, if each began its value anew
+  EXPECT_FALSE(read_rank_log(line).writes_loss);
+}
+
 TEST(RankLog, AnyBytesGiveSomething) {
   for (const char* text : {"", "\n\n", "Traceback (most recent call last):",
                            "Traceback (most recent call last):\n  File", "[", "[rank", "[rank3]",

@@ -7,9 +7,15 @@ namespace {
 
 constexpr Duration kRateWindow = seconds(2);
 
+// A program's page and a job's file may say anything: what would overflow is a year.
+Duration times(Duration duration, std::int64_t n) {
+  constexpr Duration kYear = seconds(365 * 86'400);
+  return n > 0 && duration > kYear / n ? kYear : duration * n;
+}
+
 Duration stall_after(const HangPolicy& policy, const RankProgress& progress) {
-  return std::max(policy.stall_min,
-                  nanoseconds(progress.median_step_ns) * std::int64_t{policy.stall_factor});
+  const Duration median = nanoseconds(std::max<std::int64_t>(0, progress.median_step_ns));
+  return std::max(policy.stall_min, times(median, policy.stall_factor));
 }
 
 // How long an attempt may take to its first step. Doubled with each attempt in vain, so that a
@@ -19,10 +25,10 @@ std::optional<Duration> first_step_limit(const JobRecord& job, Duration start_to
   if (policy.first_step_max != Duration{}) return policy.first_step_max;
   if (start_took == Duration{} && job.step_reached == 0) return std::nullopt;
   const Duration known = start_took == Duration{} ? policy.stall_min : start_took;
-  const Duration limit = std::max(policy.stall_min, known * std::int64_t{policy.stall_factor});
+  const Duration limit = std::max(policy.stall_min, times(known, policy.stall_factor));
   return std::min(
       std::max(kFirstStepMost, policy.stall_min),
-      limit * (std::int64_t{1} << std::min<std::uint32_t>(job.attempts_without_progress, 10)));
+      times(limit, std::int64_t{1} << std::min<std::uint32_t>(job.attempts_without_progress, 10)));
 }
 
 void measure_rate(ProgressMonitor::RankSample& sample, const RankProgress& progress, Instant now) {

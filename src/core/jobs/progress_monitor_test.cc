@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace holdfast {
 namespace {
 
@@ -45,6 +47,27 @@ TEST_F(ProgressMonitorTest, ALongStepIsGivenTenMedians) {
   seen(0, 1, 10, seconds(6));
   EXPECT_THAT(stalled(69), IsEmpty());
   EXPECT_THAT(stalled(70), ElementsAre(0u));
+}
+
+TEST_F(ProgressMonitorTest, AMedianThatNoProgramCanHaveDoesNotOverflow) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  for (const std::int64_t median : {kMost, kMost / 10, -kMost}) {
+    seen(0, 1, 10, nanoseconds(median));
+    EXPECT_THAT(stalled(39), IsEmpty()) << median;
+    EXPECT_GE(monitor_.next_deadline(), at(40)) << median;
+    monitor_.forget(JobId{1});
+  }
+}
+
+TEST_F(ProgressMonitorTest, AFactorThatIsTooLargeDoesNotOverflowEither) {
+  job_.spec.hang = {.stall_min = seconds(7 * 86'400), .stall_factor = 1'000'000};
+  job_.attempts_without_progress = 10;
+  seen(0, 0, 0);
+  seen(0, 1, 7);
+  job_.attempt.number = Attempt{2};
+  seen(0, 0, 100);
+  EXPECT_THAT(stalled(101), IsEmpty());
+  EXPECT_GT(monitor_.next_deadline(), at(100));
 }
 
 TEST_F(ProgressMonitorTest, BothLimitsCanBeSet) {

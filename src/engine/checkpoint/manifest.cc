@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/checkpoint/shard.h"
+#include "model/json_text.h"
 
 namespace holdfast::engine {
 namespace {
@@ -112,7 +113,7 @@ class Fields {
 };
 
 Result<json> parse(std::string_view text, const std::string& name) {
-  json value = json::parse(text, nullptr, false);
+  json value = parse_json_text(text);
   if (value.is_discarded())
     return Error{Errc::kDamaged, name + ": cannot be read: it is no JSON, or cut off"};
   return value;
@@ -386,7 +387,7 @@ std::string write_lineage(const Base& base) {
 }
 
 Result<Base> read_lineage(std::string_view text, const std::string& name, std::uint64_t attempt) {
-  const json value = json::parse(text, nullptr, false);
+  const json value = parse_json_text(text);
   Base base;
   bool good = value.is_object() && value.contains("base");
   if (good && !value["base"].is_null()) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/os_error.h"
+#include "model/json_text.h"
 
 namespace holdfast::engine {
 
@@ -75,7 +76,7 @@ Result<json> exchange(int connection, const json& request, int* descriptor, bool
   const auto text = sent.ok() ? receive_packet(connection, descriptor) : std::nullopt;
   if (is_alive != nullptr) *is_alive = text.has_value();
   if (!text) return Error{Errc::kUnavailable, "the node's snapshot server is gone"};
-  json reply = json::parse(*text, nullptr, false);
+  json reply = parse_json_text(*text);
   if (!reply.is_object()) return Error{Errc::kUnparsable, "the node's snapshot server"};
   if (reply.contains("error"))
     return Error{static_cast<Errc>(reply.value("code", 0)), reply.value("error", "")};

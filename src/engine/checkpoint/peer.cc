@@ -9,6 +9,7 @@
 
 #include "engine/checkpoint/json_ids.h"
 #include "engine/checkpoint/parallel.h"
+#include "model/json_text.h"
 
 namespace holdfast::engine {
 namespace {
@@ -34,7 +35,7 @@ Result<json> receive_message(PeerStream& stream) {
                  "a peer sent a message of " + std::to_string(length) + " bytes"};
   std::string text(length, '\0');
   HF_TRY_VOID(stream.receive(std::as_writable_bytes(std::span(text))));
-  json message = json::parse(text, nullptr, false);
+  json message = parse_json_text(text);
   if (!message.is_object()) return Error{Errc::kUnparsable, "a peer sent what is no message"};
   return message;
 }

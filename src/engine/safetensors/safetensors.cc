@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "model/json_text.h"
+
 namespace holdfast::engine {
 namespace {
 
@@ -114,6 +116,7 @@ Result<SafetensorsHeader> read_safetensors_header(std::string_view text, std::ui
   if (!text.starts_with('{')) return wrong("its header does not begin with {");
   if (text.size() > kSafetensorsHeaderMax || file_bytes < kLengthBytes + text.size())
     return wrong("its header is longer than the format or the file allows");
+  if (nests_deeper(text, kJsonDepthMax)) return wrong("its header nests deeper than the format");
   RepeatedKeys repeated;
   const json header = json::parse(text, std::ref(repeated), false);
   if (header.is_discarded() || !header.is_object()) return wrong("its header is no JSON object");

@@ -39,6 +39,8 @@ TEST(Safetensors, TheExampleOfTheFormat) {
 
 TEST(Safetensors, WhatIsNotOfTheFormatIsRefused) {
   const std::string good = tensor("a", "F32", "[2]", "[0,8]");
+  std::string deep;
+  for (int i = 0; i < 100'000; ++i) deep += "{\"a\":";
   const std::pair<std::string, const char*> cases[] = {
       {"", "begin with {"},
       {" {}", "begin with {"},
@@ -65,6 +67,7 @@ TEST(Safetensors, WhatIsNotOfTheFormatIsRefused) {
       {text("\"__metadata__\":[]," + good), "__metadata__"},
       {text("\"a\":[]"), "needs dtype"},
       {"[]", "begin with {"},
+      {deep, "deeper"},
   };
   ASSERT_TRUE(read(text(good), 8).ok());
   for (const auto& [header, why] : cases) {
