@@ -38,6 +38,7 @@ Result<TlsFiles> make_certificate(const std::string& folder) {
 Result<void> serve(const std::string& folder, bool with_tls) {
   HF_TRY(const auto keys, AccessKeys::open(folder));
   HF_TRY(const auto log, AuditLog::open(folder + "/audit.log"));
+  HF_TRY(const auto seen, SeenFile::open(folder + "/seen_requests", wall_now()));
   nlohmann::json told{{"ca", nullptr}};
   for (const auto role : {AccessRole::kViewer, AccessRole::kOperator, AccessRole::kAdmin}) {
     HF_TRY(const NewAccessKey made, keys->create(role, wall_now()));
@@ -50,7 +51,7 @@ Result<void> serve(const std::string& folder, bool with_tls) {
                              .key_burst = 1'000'000};
   std::atomic<int> calls = 0;
   FrontDoor door(
-      *keys, *log, "us-east-1",
+      *keys, *log, *seen, "us-east-1",
       [&](const Caller&, std::string_view, const std::string&) {
         return HttpResponse{
             200, R"({"ClusterSummaries": [], "NextToken": ")" + std::to_string(++calls) + "\"}"};

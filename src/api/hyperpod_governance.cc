@@ -290,6 +290,10 @@ Result<std::string> list(GovernanceKind kind, const json& request, const Governa
 
 }  // namespace
 
+std::string_view governance_arn_word(GovernanceKind kind) {
+  return names_of(kind).arn_word;
+}
+
 std::string governance_arn(const ArnScope& scope, GovernanceKind kind, const std::string& id) {
   return "arn:aws:sagemaker:" + scope.region + ":" + scope.account + ":" +
          std::string(names_of(kind).arn_word) + "/" + id;

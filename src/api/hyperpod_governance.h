@@ -22,6 +22,8 @@ struct ArnScope {
   std::string account;  // 12 digits
 };
 
+// "cluster-scheduler-config" or "compute-quota".
+[[nodiscard]] std::string_view governance_arn_word(GovernanceKind kind);
 // "arn:aws:sagemaker:REGION:ACCOUNT:cluster-scheduler-config/ID", or compute-quota/ID.
 [[nodiscard]] std::string governance_arn(const ArnScope& scope, GovernanceKind kind,
                                          const std::string& id);

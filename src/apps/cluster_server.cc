@@ -84,7 +84,7 @@ Result<void> ClusterServer::start() {
       provider_->adopt(id);
   }
   const bool is_own = config_.api_port != 0;  // taken down, it is made anew by the next `up`
-  if (known.groups_made == 0 || (known.down && is_own))
+  if (known.groups_made == 0 || (known.down && is_own && !config_.deleted))
     loop_->submit(event::ClusterMade{config_.spec});
   return {};
 }

@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include <spdlog/spdlog.h>
@@ -18,6 +20,11 @@ namespace {
 
 constexpr const char* kUnfinished = ".new";
 constexpr const char* kRemoved = ".gone";
+constexpr const char* kLocalProvider = "local";
+// What an agent and its helpers are allowed for; one has 4 to 8 MiB of its own.
+constexpr std::uint64_t kLocalNodeBytes = 32 << 20;
+constexpr std::uint64_t kLocalNodesMin = 8;
+constexpr std::uint64_t kLocalNodesMax = 512;  // 256 nodes and 256 spares: the most of `up`
 
 std::vector<std::string> folders_in(const std::string& folder) {
   std::vector<std::string> names;
@@ -42,19 +49,20 @@ Result<Clusters::Handle> Clusters::start(const std::string& folder, bool serving
   auto cluster = std::make_shared<ClusterServer>(folder, std::move(config));
   HF_TRY_VOID(cluster->open());
   if (serving) HF_TRY_VOID(cluster->start());
-  const bool is_going_down = serving && cluster->is_going_down() && folder != state_;
+  const bool is_going_down =
+      serving && (folder == state_ ? cluster->config().deleted : cluster->is_going_down());
   {
     const std::lock_guard lock(mutex_);
     clusters_[cluster->config().spec.id] = cluster;
   }
+  if (folder == state_) own_ = cluster;
   cluster->run();
-  if (is_going_down) end(cluster, "operator");
+  if (is_going_down) HF_TRY_VOID(end(cluster, "operator"));
   return cluster;
 }
 
 Result<void> Clusters::open(bool serving) {
-  HF_TRY(const Handle own, start(state_, serving));
-  own_ = own->config().spec.id;
+  HF_TRY(own_, start(state_, serving));
   for (const std::string& name : folders_in(state_ + "/clusters")) {
     const std::string folder = folder_of(name);
     if (name.ends_with(kUnfinished) || name.ends_with(kRemoved)) {
@@ -70,10 +78,7 @@ Result<void> Clusters::open(bool serving) {
 
 void Clusters::stop() {
   for (const Handle& cluster : all()) cluster->stop();
-}
-
-Clusters::Handle Clusters::own() const {
-  return find(own_);
+  if (own_ != nullptr) own_->stop();
 }
 
 Clusters::Handle Clusters::find(const std::string& name_or_id) const {
@@ -95,7 +100,9 @@ Result<Clusters::Handle> Clusters::make(const ClusterSpec& spec) {
   const std::lock_guard lock(making_);
   if (find(spec.name) != nullptr)
     return Error{Errc::kNameExists, "name: cluster '" + spec.name + "' exists already"};
-  ServerConfig config = own()->config();
+  HF_TRY_VOID(check_room(spec, local_nodes_beside(nullptr)));
+  ServerConfig config = own_->config();
+  config.deleted = false;
   config.uuid = new_uuid();
   const DeepChecks checks = config.spec.checks;
   const ClusterSpec defaults = config.spec;
@@ -118,10 +125,50 @@ Result<Clusters::Handle> Clusters::make(const ClusterSpec& spec) {
   return started;
 }
 
-void Clusters::end(const Handle& cluster, const std::string& by) {
+std::uint32_t Clusters::local_nodes_beside(const Handle& cluster) const {
+  std::uint32_t nodes = 0;
+  for (const Handle& each : all())
+    if (each != cluster && each->config().provider == kLocalProvider)
+      nodes += each->call([&] {
+        const ClusterSpec& spec = each->loop().controller().state().spec;
+        return spec.nodes() + spec.spares();
+      });
+  return nodes;
+}
+
+Result<void> Clusters::check_room(const ClusterSpec& wanted, std::uint32_t others) const {
+  if (own_->config().provider != kLocalProvider) return {};
+  const auto memory = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                      static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const auto most = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(memory / kLocalNodeBytes, kLocalNodesMin, kLocalNodesMax));
+  const std::uint32_t nodes = wanted.nodes() + wanted.spares();
+  if (std::uint64_t{nodes} + others <= most) return {};
+  return Error{Errc::kTooFewNodes,
+               "nodes: cluster '" + wanted.name + "' would have " + std::to_string(nodes) +
+                   " with its spares, beside " + std::to_string(others) +
+                   " of others; this machine " + "can be " + std::to_string(most) +
+                   ". Ask for fewer, or start the server with " + "--provider for other machines"};
+}
+
+Result<void> Clusters::mark_own_deleted(bool deleted) {
+  ServerConfig config = own_->config();
+  config.deleted = deleted;
+  return write_server_config(state_, config);
+}
+
+Result<void> Clusters::end(const Handle& cluster, const std::string& by) {
+  const std::string& id = cluster->config().spec.id;
   {
     const std::lock_guard lock(mutex_);
-    if (!ending_.insert(cluster->config().spec.id).second) return;
+    if (!ending_.insert(id).second) return {};
+  }
+  if (cluster == own_) {
+    if (Result<void> marked = mark_own_deleted(true); !marked.ok()) {
+      const std::lock_guard lock(mutex_);
+      ending_.erase(id);
+      return marked;
+    }
   }
   cluster->take_down(by, [this, cluster] {
     asio::post(context_, [this, cluster] {
@@ -129,10 +176,12 @@ void Clusters::end(const Handle& cluster, const std::string& by) {
         const std::lock_guard lock(mutex_);
         clusters_.erase(cluster->config().spec.id);
       }
+      if (cluster == own_) return;
       cluster->release_waiters();
       forget(cluster);
     });
   });
+  return {};
 }
 
 // Whoever has found it before may still ask it something, so it goes when nobody holds it.
@@ -151,11 +200,16 @@ void Clusters::forget(const Handle& cluster) {
 }
 
 void Clusters::end_all(const std::string& by, std::function<void()> on_end) {
-  const auto left = std::make_shared<std::size_t>(all().size());
-  for (const Handle& cluster : all()) {
+  // The next `up` makes the folder's own anew, also one that was deleted.
+  if (const auto marked = mark_own_deleted(false); !marked.ok())
+    spdlog::warn("{}", marked.error().text());
+  std::vector<Handle> clusters = all();
+  if (std::ranges::find(clusters, own_) == clusters.end()) clusters.push_back(own_);
+  const auto left = std::make_shared<std::size_t>(clusters.size());
+  for (const Handle& cluster : clusters) {
     cluster->take_down(by, [this, left, on_end, cluster] {
       asio::post(context_, [this, left, on_end, cluster] {
-        if (cluster->config().spec.id != own_) {
+        if (cluster != own_) {
           const std::string folder = cluster->state_folder();
           static_cast<void>(rename_durably(folder, folder + kRemoved));
         }

@@ -32,20 +32,28 @@ class Clusters {
   // All stop; agents and ranks stay.
   void stop();
 
-  // Any thread. nullptr: there is none.
-  [[nodiscard]] Handle own() const;
+  // Any thread. nullptr: there is none. The folder's own is there as long as the server is, also
+  // when it has been ended; then it is found no more.
+  [[nodiscard]] Handle own() const { return own_; }
   [[nodiscard]] Handle find(const std::string& name_or_id) const;
   [[nodiscard]] std::vector<Handle> all() const;  // by id
-  // Makes and starts one. `spec` has its id. kNameExists.
+  // Makes and starts one. `spec` has its id. kNameExists, and as check_room().
   Result<Handle> make(const ClusterSpec& spec);
-  // Ends one, and removes its folder when nothing of it is left. Idempotent.
-  void end(const Handle& cluster, const std::string& by);
+  // Nodes that are processes of this machine, of all clusters but this one. Not on a loop's thread.
+  [[nodiscard]] std::uint32_t local_nodes_beside(const Handle& cluster) const;
+  // Whether this machine can be that many nodes and so many others, where nodes are its processes.
+  // kTooFewNodes.
+  [[nodiscard]] Result<void> check_room(const ClusterSpec& wanted, std::uint32_t others) const;
+  // Ends one, and removes its folder when nothing of it is left. The folder's own keeps its state,
+  // and stays ended until the server is taken down and started anew. Idempotent. kIo, kDiskFull.
+  Result<void> end(const Handle& cluster, const std::string& by);
   // Ends all of them; `on_end` is called on the main thread. The folder's own keeps its state.
   void end_all(const std::string& by, std::function<void()> on_end);
 
  private:
   Result<Handle> start(const std::string& folder, bool serving);
   void forget(const Handle& cluster);
+  Result<void> mark_own_deleted(bool deleted);
   [[nodiscard]] std::string folder_of(const std::string& id) const {
     return state_ + "/clusters/" + id;
   }
@@ -55,8 +63,8 @@ class Clusters {
   mutable std::mutex mutex_;
   std::map<std::string, Handle> clusters_;  // by id; guarded
   std::set<std::string> ending_;            // ids of those that end(); guarded
-  std::string own_;                         // its id
-  std::mutex making_;                       // one at a time
+  Handle own_;
+  std::mutex making_;  // one at a time
 };
 
 }  // namespace holdfast

@@ -69,15 +69,18 @@ struct FrontDoor::Call {
   bool is_repeated = false;
 };
 
-FrontDoor::FrontDoor(AccessKeys& keys, AuditLog& log, std::string region, Handler handler,
-                     FrontDoorLimits limits)
+FrontDoor::FrontDoor(AccessKeys& keys, AuditLog& log, SeenFile& seen, std::string region,
+                     Handler handler, FrontDoorLimits limits)
     : keys_(keys),
       log_(log),
+      seen_file_(seen),
       region_(std::move(region)),
       handler_(std::move(handler)),
       limits_(limits),
       all_(limits.all_per_second, limits.all_burst),
-      strangers_lines_(limits.refused_lines_per_second, limits.refused_lines_burst) {}
+      strangers_lines_(limits.refused_lines_per_second, limits.refused_lines_burst) {
+  for (const auto& [signature, expires] : seen.read()) seen_.restore(signature, expires);
+}
 
 HttpResponse FrontDoor::answer(const HttpRequest& request) {
   return answer(request, wall_now(), Instant{monotonic_ns()});
@@ -195,7 +198,12 @@ HttpResponse FrontDoor::carry_out_once(const HttpRequest& request, Call& call) {
     case Verdict::kFull:
       return render(throttled("Rate exceeded: too many changes within the last half hour"));
   }
-  HttpResponse response = carry_out(request, call);
+  // What is not on record could be carried out twice, by the next process.
+  const auto recorded = seen_file_.append(call.claim.signature, expires, call.now);
+  HttpResponse response = recorded.ok()
+                              ? carry_out(request, call)
+                              : render({"ServiceUnavailable",
+                                        "nothing can be changed: " + recorded.error().detail, 503});
   const std::lock_guard lock(mutex_);
   seen_.done(call.claim.signature, response);
   return response;

@@ -12,6 +12,7 @@
 #include "core/access/seen_requests.h"
 #include "io/access_keys.h"
 #include "io/audit_log.h"
+#include "io/seen_file.h"
 #include "io/sigv4_verify.h"
 #include "model/access.h"
 #include "model/http.h"
@@ -51,8 +52,8 @@ class FrontDoor {
   using Handler = std::function<HttpResponse(const Caller& caller, std::string_view operation,
                                              const std::string& body)>;
 
-  // `keys` and `log` outlive it. `region`: what requests must be signed for.
-  FrontDoor(AccessKeys& keys, AuditLog& log, std::string region, Handler handler,
+  // `keys`, `log` and `seen` outlive it. `region`: what requests must be signed for.
+  FrontDoor(AccessKeys& keys, AuditLog& log, SeenFile& seen, std::string region, Handler handler,
             FrontDoorLimits limits = {});
 
   // `now` for signatures and the log, `at` (which never goes back) for the limits.
@@ -74,6 +75,7 @@ class FrontDoor {
 
   AccessKeys& keys_;
   AuditLog& log_;
+  SeenFile& seen_file_;
   const std::string region_;
   const Handler handler_;
   const FrontDoorLimits limits_;

@@ -1,5 +1,8 @@
 #include "apps/front_door.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -32,8 +35,9 @@ class FrontDoorTest : public ScratchFolder {
   }
 
   void open(FrontDoorLimits limits) {
+    seen_ = SeenFile::open(path("seen_requests"), kNow).value();
     door_ = std::make_unique<FrontDoor>(
-        *keys_, *log_, "us-east-1",
+        *keys_, *log_, *seen_, "us-east-1",
         [this](const Caller& caller, std::string_view operation, const std::string& body) {
           return handler_(caller, operation, body);
         },
@@ -77,6 +81,7 @@ class FrontDoorTest : public ScratchFolder {
 
   std::unique_ptr<AccessKeys> keys_;
   std::unique_ptr<AuditLog> log_;
+  std::unique_ptr<SeenFile> seen_;
   std::vector<NewAccessKey> made_;
   int carried_out_ = 0;
   FrontDoor::Handler handler_ = [this](const Caller& caller, std::string_view operation,
@@ -157,6 +162,30 @@ TEST_F(FrontDoorTest, AChangeIsCarriedOutOncePerSignature) {
   std::vector<bool> repeated;
   for (const json& line : audited()) repeated.push_back(line.contains("repeated"));
   EXPECT_EQ(repeated, std::vector({false, true, true, true, false}));
+}
+
+TEST_F(FrontDoorTest, AChangeIsCarriedOutOnceAcrossARestart) {
+  const HttpRequest change = request(key(AccessRole::kAdmin), "CreateCluster");
+  EXPECT_EQ(door_->answer(change, kNow, at_).status, 200);
+  door_.reset();
+  open({});
+  EXPECT_EQ(type_of(door_->answer(change, kNow, at_)), "InvalidSignatureException");
+  EXPECT_EQ(carried_out_, 1);
+  const WallTime later{kNow.ns + 1'000'000'000};
+  EXPECT_EQ(call(AccessRole::kAdmin, "CreateCluster", "{}", later).status, 200);
+}
+
+TEST_F(FrontDoorTest, WhatCannotBeRecordedIsNotCarriedOut) {
+  struct rlimit none {
+  }, before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  none.rlim_max = before.rlim_max;
+  ::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
+  const HttpResponse refused = call(AccessRole::kAdmin, "CreateCluster");
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(carried_out_, 0);
 }
 
 TEST_F(FrontDoorTest, TheSameChangeTwiceAtOnce) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include <spdlog/spdlog.h>
 #include <nlohmann/json.hpp>
 
 #include "api/hyperpod/answer.h"
@@ -10,6 +11,7 @@
 #include "api/hyperpod_governance.h"
 #include "apps/hyperpod_views.h"
 #include "io/clock.h"
+#include "model/codec.h"
 
 namespace holdfast {
 
@@ -70,6 +72,12 @@ std::vector<Member> members_of(const ClusterState& state, const request::BatchNo
   return members;
 }
 
+// What differs in tags, and perhaps in spares. What does not differ is no update.
+Result<void> accept_tags(ClusterServer& cluster, ClusterSpec spec, const Caller& caller) {
+  if (encode(spec) == encode(cluster.loop().controller().state().spec)) return {};
+  return cluster.accept(event::ClusterUpdateAsked{std::move(spec), caller.key_id});
+}
+
 std::uint32_t batch_of(const request::UpdateClusterSoftware& request, const ClusterState& state) {
   if (request.batch_nodes) return std::max(1u, *request.batch_nodes);
   std::uint32_t nodes = 0;
@@ -127,10 +135,13 @@ HttpResponse HyperpodApi::answer(const Caller&, const request::CreateCluster& re
 HttpResponse HyperpodApi::answer(const Caller& caller, const request::UpdateCluster& request) {
   const Handle cluster = find(request.cluster);
   if (cluster == nullptr) return no_cluster(request.cluster);
+  const std::uint32_t elsewhere = clusters_.local_nodes_beside(cluster);
   return on_loop(*cluster, [&](const ClusterState& state) {
     if (is_busy(state)) return busy(state);
     auto wanted = hyperpod::updated(state.spec, request);
     if (const auto* error = std::get_if<ApiError>(&wanted)) return hyperpod::render_error(*error);
+    const auto room = clusters_.check_room(std::get<ClusterSpec>(wanted), elsewhere);
+    if (!room.ok()) return hyperpod::render_error(hyperpod::api_error_of(room.error()));
     return arn_or_error(*cluster, cluster->accept(event::ClusterUpdateAsked{
                                       std::get<ClusterSpec>(std::move(wanted)), caller.key_id}));
   });
@@ -151,11 +162,7 @@ HttpResponse HyperpodApi::answer(const Caller& caller,
 HttpResponse HyperpodApi::answer(const Caller& caller, const request::DeleteCluster& request) {
   const Handle cluster = find(request.cluster);
   if (cluster == nullptr) return no_cluster(request.cluster);
-  if (cluster == clusters_.own())
-    return conflict("Cluster '" + cluster->config().spec.name +
-                    "' is this server's own: end both with `holdfast down`.");
-  clusters_.end(cluster, caller.key_id);
-  return arn_of(*cluster);
+  return arn_or_error(*cluster, clusters_.end(cluster, caller.key_id));
 }
 
 HttpResponse HyperpodApi::answer(const Caller&, const request::DescribeCluster& request) {
@@ -188,7 +195,8 @@ HttpResponse HyperpodApi::answer(const Caller&, const request::DescribeClusterNo
           {ErrorType::kResourceNotFound, "Could not find node '" + request.instance_id +
                                              request.logical_id + "' in cluster '" +
                                              state.spec.name + "'."});
-    return hyperpod::render(hyperpod::answer_describe_node(view_node(*node, cluster->loop())));
+    return hyperpod::render(
+        hyperpod::answer_describe_node(view_whole_node(*node, cluster->loop())));
   });
 }
 
@@ -196,8 +204,8 @@ HttpResponse HyperpodApi::answer(const Caller&, const request::ListClusterNodes&
   const Handle cluster = find(request.cluster);
   if (cluster == nullptr) return no_cluster(request.cluster);
   return on_loop(*cluster, [&](const ClusterState&) {
-    return hyperpod::render(hyperpod::answer_list_nodes(
-        request, walk_nodes(cluster->loop(), request.page.is_descending)));
+    return HttpResponse{200, hyperpod::answer_list_nodes(
+                                 request, walk_nodes(cluster->loop(), request.page.is_descending))};
   });
 }
 
@@ -205,6 +213,7 @@ HttpResponse HyperpodApi::answer(const Caller& caller,
                                  const request::BatchAddClusterNodes& request) {
   const Handle cluster = find(request.cluster);
   if (cluster == nullptr) return no_cluster(request.cluster);
+  const std::uint32_t elsewhere = clusters_.local_nodes_beside(cluster);
   nlohmann::json text = nlohmann::json::array();
   for (const auto& addition : request.additions) text.push_back({addition.group, addition.count});
   return on_loop(*cluster, [&](const ClusterState& state) {
@@ -217,6 +226,8 @@ HttpResponse HyperpodApi::answer(const Caller& caller,
     auto wanted = hyperpod::with_nodes_added(state.spec, request);
     if (const auto* error = std::get_if<ApiError>(&wanted)) return hyperpod::render_error(*error);
     auto& added = std::get<hyperpod::NodesAdded>(wanted);
+    const auto room = clusters_.check_room(added.spec, elsewhere);
+    if (!room.ok()) return hyperpod::render_error(hyperpod::api_error_of(room.error()));
     const std::uint32_t before = state.places_made;
     std::vector<std::uint32_t> places;
     if (known != nullptr) {
@@ -341,15 +352,105 @@ HttpResponse HyperpodApi::answer(const Caller&, const request::DescribeClusterEv
   return hyperpod::render(hyperpod::answer_describe_event(view, *found));
 }
 
+// --- operations
+
+HttpResponse HyperpodApi::answer(const Caller&, const request::ListClusterOperations& request) {
+  const Handle cluster = find(request.cluster);
+  if (cluster == nullptr) return no_cluster(request.cluster);
+  return hyperpod::render(hyperpod::answer_list_operations(
+      request, hyperpod::cluster_arn(site_, cluster->config().spec.id),
+      recent_operations(*cluster)));
+}
+
+HttpResponse HyperpodApi::answer(const Caller&, const request::DescribeClusterOperation& request) {
+  const Handle cluster = find(request.cluster);
+  if (cluster == nullptr) return no_cluster(request.cluster);
+  const auto operations = recent_operations(*cluster);
+  const auto found =
+      std::ranges::find(operations, request.operation_id, &hyperpod::OperationView::id);
+  if (found == operations.end())
+    return hyperpod::render_error(
+        {ErrorType::kResourceNotFound, "Could not find operation '" + request.operation_id + "'."});
+  return hyperpod::render(hyperpod::answer_describe_operation(
+      hyperpod::cluster_arn(site_, cluster->config().spec.id), *found));
+}
+
+// A machine belongs to the group that its provider got it for, and that made it a node.
+HttpResponse HyperpodApi::answer(const Caller&, const request::MoveClusterNodes& request) {
+  for (const hyperpod::ClusterRef& ref : {request.from, request.to})
+    if (find(ref) == nullptr) return no_cluster(ref);
+  return hyperpod::render_error(
+      {ErrorType::kValidation,
+       "MoveClusterNodes: a machine stays in the group whose lifecycle scripts made it a node. "
+       "Give "
+       "it back with BatchDeleteClusterNodes, and add as many to the other group with "
+       "BatchAddClusterNodes or UpdateCluster."});
+}
+
+// --- tags
+
+HttpResponse HyperpodApi::answer(const Caller& caller, const request::Tags& request) {
+  const Handle cluster =
+      clusters_.find(request.owner.is_cluster() ? request.owner.id
+                                                : holder_of(request.owner.id, request.owner.kind));
+  if (cluster == nullptr)
+    return hyperpod::render_error(
+        {ErrorType::kValidation,
+         "ResourceArn: there is no " + request.owner.kind + " '" + request.owner.id + "'."});
+  const std::uint32_t elsewhere = clusters_.local_nodes_beside(cluster);
+  return on_loop(*cluster, [&](const ClusterState& state) {
+    const auto tags_now = [&] {
+      return hyperpod::render({{"Tags", hyperpod::tags_of(state.spec, request.owner)}});
+    };
+    if (request.kind == request::TagsKind::kList) return tags_now();
+    std::variant<ClusterSpec, ApiError> wanted =
+        request.kind == request::TagsKind::kAdd
+            ? hyperpod::with_tags(state.spec, request.owner, request.tags)
+            : hyperpod::without_tags(state.spec, request.owner, request.keys);
+    if (const auto* error = std::get_if<ApiError>(&wanted)) return hyperpod::render_error(*error);
+    auto& spec = std::get<ClusterSpec>(wanted);
+    const auto room = clusters_.check_room(spec, elsewhere);
+    if (!room.ok()) return hyperpod::render_error(hyperpod::api_error_of(room.error()));
+    const Result<void> accepted = accept_tags(*cluster, std::move(spec), caller);
+    if (!accepted.ok()) return hyperpod::render_error(hyperpod::api_error_of(accepted.error()));
+    return request.kind == request::TagsKind::kAdd ? tags_now()
+                                                   : hyperpod::render(nlohmann::json::object());
+  });
+}
+
 // --- task governance
 
-std::string HyperpodApi::holder_of(const std::string& governance_id) const {
+std::string HyperpodApi::holder_of(const std::string& governance_id, std::string_view kind) const {
   for (const Handle& cluster : clusters_.all())
     if (cluster->call([&] {
-          return cluster->loop().controller().state().governance.records.contains(governance_id);
+          const auto& records = cluster->loop().controller().state().governance.records;
+          const auto found = records.find(governance_id);
+          return found != records.end() &&
+                 (kind.empty() || kind == governance_arn_word(found->second.kind));
         }))
       return cluster->config().spec.id;
   return {};
+}
+
+// What a new one is given, and what goes with a deleted one. On the loop's thread.
+void HyperpodApi::keep_tags(ClusterServer& cluster, const GovernanceChange& change,
+                            const nlohmann::json& body, const Caller& caller) {
+  const ClusterSpec& spec = cluster.loop().controller().state().spec;
+  const hyperpod::TagOwner owner{std::string(governance_arn_word(change.kind)), change.id};
+  std::variant<ClusterSpec, ApiError> wanted = spec;
+  if (change.action == GovernanceAction::kCreate && body.contains("Tags")) {
+    wanted = hyperpod::with_tags(spec, owner, body["Tags"]);
+  } else if (change.action == GovernanceAction::kDelete) {
+    std::vector<std::string> keys;
+    for (const auto& tag : hyperpod::tags_of(spec, owner)) keys.push_back(tag["Key"]);
+    if (keys.empty()) return;
+    wanted = hyperpod::without_tags(spec, owner, keys);
+  } else {
+    return;
+  }
+  if (auto* tagged = std::get_if<ClusterSpec>(&wanted))
+    if (const auto kept = accept_tags(cluster, std::move(*tagged), caller); !kept.ok())
+      spdlog::warn("tags of {}: {}", change.id, kept.error().text());
 }
 
 HttpResponse HyperpodApi::answer(const Caller& caller, const request::Governance& request) {
@@ -380,6 +481,7 @@ HttpResponse HyperpodApi::answer(const Caller& caller, const request::Governance
     const Result<void> accepted =
         cluster->accept(event::GovernanceAsked{*change, wall_now(), caller.key_id});
     if (!accepted.ok()) return refused(accepted.error());
+    keep_tags(*cluster, *change, request.body, caller);
     return HttpResponse{200, render_governance_change(*change, state.governance, scope)};
   });
 }

@@ -37,6 +37,12 @@ class HyperpodApi {
   HttpResponse answer(const Caller& caller, const hyperpod::request::BatchNodes& request);
   HttpResponse answer(const Caller& caller,
                       const hyperpod::request::StartClusterHealthCheck& request);
+  HttpResponse answer(const Caller& caller,
+                      const hyperpod::request::ListClusterOperations& request);
+  HttpResponse answer(const Caller& caller,
+                      const hyperpod::request::DescribeClusterOperation& request);
+  HttpResponse answer(const Caller& caller, const hyperpod::request::MoveClusterNodes& request);
+  HttpResponse answer(const Caller& caller, const hyperpod::request::Tags& request);
   HttpResponse answer(const Caller& caller, const hyperpod::request::Governance& request);
 
   [[nodiscard]] Handle find(const hyperpod::ClusterRef& ref) const;
@@ -45,7 +51,11 @@ class HyperpodApi {
   // Of an accepted change, or why it was not.
   [[nodiscard]] HttpResponse arn_or_error(const ClusterServer& cluster,
                                           const Result<void>& accepted) const;
-  [[nodiscard]] std::string holder_of(const std::string& governance_id) const;
+  // The id of its cluster, or empty. `kind`: as in its ARN; empty: any.
+  [[nodiscard]] std::string holder_of(const std::string& governance_id,
+                                      std::string_view kind = {}) const;
+  static void keep_tags(ClusterServer& cluster, const GovernanceChange& change,
+                        const nlohmann::json& body, const Caller& caller);
 
   Clusters& clusters_;
   const hyperpod::Site site_;

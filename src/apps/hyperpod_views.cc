@@ -14,15 +14,22 @@ using hyperpod::EventLevel;
 using hyperpod::EventResource;
 using hyperpod::GroupStatus;
 using hyperpod::InstanceStatus;
+using hyperpod::OperationStatus;
+using hyperpod::OperationType;
 
 namespace {
 
 constexpr std::uint64_t kEventsShown = 500;  // as many as HyperPod keeps
 constexpr std::size_t kNotesRead = 2000;     // of which some are about jobs
 
-WallTime wall_of(Instant at, const ControlLoop& loop) {
-  return WallTime{wall_now().ns - (loop.now() - at).ns};
-}
+// From the cluster's own time line to the wall's.
+struct Clocks {
+  explicit Clocks(const ControlLoop& loop) : wall_ns(wall_now().ns), now(loop.now()) {}
+  [[nodiscard]] WallTime wall_of(Instant at) const { return WallTime{wall_ns - (now - at).ns}; }
+
+  std::int64_t wall_ns;
+  Instant now;
+};
 
 ClusterStatus status_of(ClusterPhase phase) {
   switch (phase) {
@@ -107,6 +114,78 @@ bool is_about_the_cluster(const Journal::Note& note) {
       [&](std::string_view prefix) { return note.kind.starts_with(prefix); });
 }
 
+hyperpod::NodeView view_of(const NodeRecord& node, const ClusterState& state,
+                           const Clocks& clocks) {
+  hyperpod::NodeView view{.instance_id = hyperpod::instance_id(state.spec.id, node.id),
+                          .status = status_of(node),
+                          .message = node.reason,
+                          .instance_type = node.instance_type,
+                          .launched = clocks.wall_of(node.made),
+                          .address = node.address};
+  if (!node.lifecycle.failure.empty()) view.message += ": " + node.lifecycle.failure;
+  const InstanceGroup* group = group_of(node, state);
+  if (group == nullptr) return view;
+  view.group = group->name;
+  if (view.instance_type.empty() && !group->instance_types.empty())
+    view.instance_type = group->instance_types.front();
+  if (node.place != 0) view.logical_id = hyperpod::logical_id({group->name, node.place});
+  return view;
+}
+
+std::vector<std::pair<std::uint64_t, Journal::Note>> recent_notes(ClusterServer& cluster) {
+  const Result<std::uint64_t> last = cluster.journal().last_note_id();
+  if (!last.ok()) return {};
+  auto notes = cluster.journal().notes(*last > kNotesRead ? *last - kNotesRead : 0, kNotesRead);
+  return notes.ok() ? std::move(notes).value()
+                    : std::vector<std::pair<std::uint64_t, Journal::Note>>{};
+}
+
+// Scalings, oldest first: the making of the cluster, and each update of it.
+std::vector<hyperpod::OperationView> scalings(
+    const std::vector<std::pair<std::uint64_t, Journal::Note>>& notes, const ClusterState& state) {
+  std::vector<hyperpod::OperationView> found;
+  const std::string in_service = " is " + std::string(word_of(ClusterPhase::kInService));
+  for (const auto& [sequence, note] : notes) {
+    const bool is_under_way = !found.empty() && found.back().status == OperationStatus::kInProgress;
+    if (note.kind == "cluster.phase" && is_under_way &&
+        note.text.find(in_service) != std::string::npos)
+      found.back().status = OperationStatus::kDone;
+    if (note.kind != "cluster.made" && note.kind != "cluster.updated") continue;
+    if (is_under_way) found.back().status = OperationStatus::kSuperseded;
+    found.push_back({.id = hyperpod::event_id(state.spec.id + "/scaling", sequence),
+                     .type = OperationType::kScaling,
+                     .status = OperationStatus::kInProgress,
+                     .created = note.wall});
+  }
+  if (found.empty()) return found;
+  found.back().wanted = state.spec.groups;
+  if (state.phase != ClusterPhase::kCreating && state.phase != ClusterPhase::kUpdating)
+    found.back().status = OperationStatus::kDone;
+  return found;
+}
+
+hyperpod::OperationView view_checks(const CheckRun& run, const ClusterState& state,
+                                    const Clocks& clocks) {
+  hyperpod::OperationView view{.id = hyperpod::event_id(state.spec.id + "/check", run.id.value),
+                               .type = OperationType::kDeepHealthCheck,
+                               .status = run.state == CheckRunState::kEnded
+                                             ? OperationStatus::kDone
+                                             : OperationStatus::kInProgress,
+                               .created = clocks.wall_of(run.asked)};
+  for (const CheckMember& member : run.members) {
+    const auto node = state.nodes.find(member.node);
+    const InstanceGroup* group =
+        node == state.nodes.end() ? nullptr : group_of(node->second, state);
+    if (member.is_partner || group == nullptr) continue;
+    auto checked =
+        std::ranges::find(view.checked, group->name, &hyperpod::OperationView::Checked::group);
+    if (checked == view.checked.end())
+      checked = view.checked.insert(view.checked.end(), {group->name, {}, run.kinds});
+    checked->instance_ids.push_back(hyperpod::instance_id(state.spec.id, member.node));
+  }
+  return view;
+}
+
 }  // namespace
 
 hyperpod::ClusterView view_cluster(const ControlLoop& loop, const hyperpod::Site& site) {
@@ -132,30 +211,23 @@ hyperpod::ClusterView view_cluster(const ControlLoop& loop, const hyperpod::Site
 }
 
 hyperpod::NodeView view_node(const NodeRecord& node, const ControlLoop& loop) {
-  const ClusterState& state = loop.controller().state();
-  hyperpod::NodeView view{.instance_id = hyperpod::instance_id(state.spec.id, node.id),
-                          .status = status_of(node),
-                          .message = node.reason,
-                          .instance_type = node.instance_type,
-                          .launched = wall_of(node.made, loop),
-                          .address = node.address};
-  if (!node.lifecycle.failure.empty()) view.message += ": " + node.lifecycle.failure;
-  const InstanceGroup* group = group_of(node, state);
-  if (group == nullptr) return view;
-  view.group = group->name;
-  view.group_specification = group->specification;
-  if (view.instance_type.empty() && !group->instance_types.empty())
-    view.instance_type = group->instance_types.front();
-  if (node.place != 0) view.logical_id = hyperpod::logical_id({group->name, node.place});
+  return view_of(node, loop.controller().state(), Clocks(loop));
+}
+
+hyperpod::NodeView view_whole_node(const NodeRecord& node, const ControlLoop& loop) {
+  hyperpod::NodeView view = view_node(node, loop);
+  if (const InstanceGroup* group = group_of(node, loop.controller().state()))
+    view.group_specification = group->specification;
   return view;
 }
 
 hyperpod::NodeWalk walk_nodes(const ControlLoop& loop, bool is_descending) {
   const ClusterState& state = loop.controller().state();
-  const auto key_of = [&loop, &state](const NodeRecord& node) {
+  const Clocks clocks(loop);
+  const auto key_of = [clocks, &state](const NodeRecord& node) {
     const InstanceGroup* group = group_of(node, state);
     return hyperpod::NodeKey{node.id, group == nullptr ? std::string_view() : group->name,
-                             wall_of(node.made, loop)};
+                             clocks.wall_of(node.made)};
   };
   const auto is_shown = [&state](const NodeRecord& node) {
     return node.state != NodeState::kGone && group_of(node, state) != nullptr;
@@ -173,7 +245,7 @@ hyperpod::NodeWalk walk_nodes(const ControlLoop& loop, bool is_descending) {
       if (is_shown(at->second)) return key_of(at->second);
     return std::nullopt;
   };
-  walk.view = [&state, &loop](NodeId id) { return view_node(state.nodes.at(id), loop); };
+  walk.view = [&state, clocks](NodeId id) { return view_of(state.nodes.at(id), state, clocks); };
   return walk;
 }
 
@@ -194,15 +266,11 @@ const NodeRecord* find_logical(const ClusterState& state, const std::string& id)
 }
 
 std::vector<hyperpod::EventView> recent_events(ClusterServer& cluster) {
-  const Result<std::uint64_t> last = cluster.journal().last_note_id();
-  if (!last.ok()) return {};
-  const auto notes =
-      cluster.journal().notes(*last > kNotesRead ? *last - kNotesRead : 0, kNotesRead);
-  if (!notes.ok()) return {};
+  const auto notes = recent_notes(cluster);
   return cluster.call([&] {
     const ClusterState& state = cluster.loop().controller().state();
     std::vector<hyperpod::EventView> events;
-    for (const auto& [sequence, note] : *notes) {
+    for (const auto& [sequence, note] : notes) {
       if (!is_about_the_cluster(note)) continue;
       hyperpod::EventView event{.sequence = sequence,
                                 .id = hyperpod::event_id(state.spec.id, sequence),
@@ -225,6 +293,18 @@ std::vector<hyperpod::EventView> recent_events(ClusterServer& cluster) {
     if (events.size() > kEventsShown)
       events.erase(events.begin(), events.end() - static_cast<std::ptrdiff_t>(kEventsShown));
     return events;
+  });
+}
+
+std::vector<hyperpod::OperationView> recent_operations(ClusterServer& cluster) {
+  const auto notes = recent_notes(cluster);
+  return cluster.call([&] {
+    const ClusterState& state = cluster.loop().controller().state();
+    auto operations = scalings(notes, state);
+    const Clocks clocks(cluster.loop());
+    for (const auto& [id, run] : state.checks)
+      operations.push_back(view_checks(run, state, clocks));
+    return operations;
   });
 }
 

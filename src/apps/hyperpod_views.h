@@ -16,7 +16,9 @@ namespace holdfast {
 // On the loop's thread.
 [[nodiscard]] hyperpod::ClusterView view_cluster(const ControlLoop& loop,
                                                  const hyperpod::Site& site);
+// Without what its group asked for, which only DescribeClusterNode shows.
 [[nodiscard]] hyperpod::NodeView view_node(const NodeRecord& node, const ControlLoop& loop);
+[[nodiscard]] hyperpod::NodeView view_whole_node(const NodeRecord& node, const ControlLoop& loop);
 [[nodiscard]] hyperpod::NodeWalk walk_nodes(const ControlLoop& loop, bool is_descending);
 
 // The node by either of its ids; nullptr: there is none.
@@ -27,5 +29,8 @@ namespace holdfast {
 [[nodiscard]] std::vector<hyperpod::EventView> recent_events(ClusterServer& cluster);
 [[nodiscard]] hyperpod::NextEvent walk_events(const std::vector<hyperpod::EventView>& events,
                                               bool is_descending);
+
+// Scalings and deep health checks, the newest of them. Not on the loop's thread.
+[[nodiscard]] std::vector<hyperpod::OperationView> recent_operations(ClusterServer& cluster);
 
 }  // namespace holdfast

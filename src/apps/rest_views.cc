@@ -106,6 +106,8 @@ json status_view(const ControlLoop& loop) {
   for (const auto& [id, incident] : state.incidents)
     if (incident.state == IncidentState::kOpen) open.push_back(to_json_value(incident));
   return with_clocks({{"cluster", state.spec.name},
+                      {"phase", word_of(state.phase)},
+                      {"failure", state.failure},
                       {"spec", to_json_value(state.spec)},
                       {"breaker", {{"open", state.breaker.open}}},
                       {"nodes", std::move(nodes)},

@@ -36,7 +36,8 @@ constexpr std::string_view kHyperpodPath = "/v1/hyperpod/";
 HttpResponse in_our_words(HttpResponse response) {
   if (response.status < 400) return response;
   const auto body = parse_json_text(response.body);
-  const std::string type = body.value("__type", ""), message = body.value("Message", "");
+  const std::string type = body.value("__type", "");
+  const std::string message = body.value("Message", body.value("message", ""));
   Errc code = Errc::kInvalidField;
   if (type == "ResourceNotFound") code = Errc::kNotFound;
   if (type == "ResourceInUse") code = Errc::kNameExists;
@@ -67,6 +68,7 @@ class Server {
   HyperpodApi hyperpod_{clusters_, {kRegion, kAccount}};
   std::unique_ptr<AccessKeys> keys_;
   std::unique_ptr<AuditLog> audit_log_;
+  std::unique_ptr<SeenFile> seen_;
   std::unique_ptr<FrontDoor> door_;
   std::optional<KeeperWatch> keeper_;
   asio::signal_set signals_{context_, SIGTERM, SIGINT};
@@ -90,10 +92,13 @@ Result<void> Server::start_listening() {
   const ServerConfig& config = clusters_.own()->config();
   HF_TRY(keys_, AccessKeys::open(state_));
   HF_TRY(audit_log_, AuditLog::open(state_ + "/audit.log"));
+  HF_TRY(seen_, SeenFile::open(state_ + "/seen_requests", wall_now()));
   door_ = std::make_unique<FrontDoor>(
-      *keys_, *audit_log_, kRegion,
+      *keys_, *audit_log_, *seen_, kRegion,
       [this](const Caller& caller, std::string_view operation, const std::string& body) {
-        return hyperpod_.answer(caller, operation, body);
+        HttpResponse response = hyperpod_.answer(caller, operation, body);
+        const hyperpod::Operation* known = hyperpod::find_operation(operation);
+        return known == nullptr ? response : hyperpod::as_modelled(*known, std::move(response));
       });
   ApiServerOptions options{
       .host = config.host, .port = config.hyperpod_port, .body_bytes_max = hyperpod::kBodyMax};
@@ -122,6 +127,7 @@ int Server::run() {
   const auto work = asio::make_work_guard(context_);
   context_.run();
   for (const auto& cluster : clusters_.all()) cluster->release_waiters();
+  clusters_.own()->release_waiters();
   http_.reset();
   api_.reset();
   clusters_.stop();
@@ -153,6 +159,13 @@ HttpResponse Server::answer(const HttpRequest& request) {
   if (cluster == nullptr)
     return render_error({Errc::kNotFound, "cluster: there is no '" + named.mapped() +
                                               "'; see `holdfast cluster list`"});
+  if (rest.method == "POST" &&
+      cluster->call([&] { return cluster->loop().controller().state().down; }))
+    return render_error(
+        {Errc::kWrongState,
+         "cluster: '" + cluster->config().spec.name +
+             "' was deleted; name another one with --cluster, see `holdfast cluster "
+             "list`"});
   if (rest.method == "POST" && rest.path == "/v1/pool") return set_pool(*cluster, rest.body);
   return cluster->answer(rest);
 }

@@ -36,6 +36,7 @@ Result<ServerConfig> read_server_config(const std::string& state) {
     config.link_port = json.at("link_port");
     config.api_port = json.at("api_port");
     config.hyperpod_port = json.at("hyperpod_port");
+    config.deleted = json.value("deleted", false);
     if (const auto checks = read_file(state + "/checks.yaml", kConfigMax); checks.ok()) {
       HF_TRY(config.spec.checks, parse_check_file(*checks, state + "/checks.yaml"));
     }
@@ -47,15 +48,16 @@ Result<ServerConfig> read_server_config(const std::string& state) {
 }
 
 Result<void> write_server_config(const std::string& state, const ServerConfig& config) {
-  const nlohmann::json json{{"uuid", config.uuid},
-                            {"spec", nlohmann::json::parse(encode(config.spec))},
-                            {"devices", config.devices},
-                            {"host_root", config.host_root},
-                            {"driver", config.provider},
-                            {"host", config.host},
-                            {"link_port", config.link_port},
-                            {"api_port", config.api_port},
-                            {"hyperpod_port", config.hyperpod_port}};
+  nlohmann::json json{{"uuid", config.uuid},
+                      {"spec", nlohmann::json::parse(encode(config.spec))},
+                      {"devices", config.devices},
+                      {"host_root", config.host_root},
+                      {"driver", config.provider},
+                      {"host", config.host},
+                      {"link_port", config.link_port},
+                      {"api_port", config.api_port},
+                      {"hyperpod_port", config.hyperpod_port}};
+  if (config.deleted) json["deleted"] = true;
   return write_file_atomic(state + "/cluster.json", json.dump(2) + "\n", 0600);
 }
 

@@ -26,6 +26,7 @@ struct ServerConfig {
   // Only of the folder's own cluster, not of those that were made through the API.
   std::uint16_t api_port = 0;       // our own commands: mTLS
   std::uint16_t hyperpod_port = 0;  // HyperPod's API
+  bool deleted = false;             // through the API: it stays ended while the server goes on
 };
 Result<ServerConfig> read_server_config(const std::string& state);
 Result<void> write_server_config(const std::string& state, const ServerConfig& config);

@@ -91,6 +91,11 @@ Result<void> check_same(const UpRequest& request, const ServerConfig& config) {
   };
   if (request.api_port != 0 && request.api_port != config.api_port)
     return differs("port", config.api_port, request.api_port);
+  if (request.provider_given && request.provider != config.provider)
+    return Error{Errc::kWrongState,
+                 "provider: the machines of the cluster in " + request.state + " come from '" +
+                     config.provider + "', not '" + request.provider +
+                     "'; leave the option out to use it, or give another --state"};
   if (!request.spec_given) return {};
   if (request.spec.nodes() != config.spec.nodes())
     return differs("nodes", config.spec.nodes(), request.spec.nodes());

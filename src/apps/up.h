@@ -16,14 +16,15 @@ struct UpRequest {
   std::string devices = "auto";    // of its nodes: auto, none, recorded:FILE
   std::string host;                // likewise: none, /, or a folder; empty: by the provider
   std::string provider = "local";  // of its machines: apps/providers.h
+  bool provider_given = false;     // by the person: an existing cluster must have it
   std::string address;             // that the control plane listens on; empty: 127.0.0.1
   std::string checks;              // for checks.yaml of a new cluster; empty: no such file
 };
 
 // Makes the folder a cluster's, if it is none yet: CA, operator's certificate, the first access key
 // (client/credentials), cluster.json (last, so that an `up` that was cut off half-way is done
-// again). kWrongState for a cluster of another size, kStateCorrupt for a folder that is somebody
-// else's.
+// again). kWrongState for a cluster of another size or provider, kStateCorrupt for a folder that is
+// somebody else's.
 Result<void> prepare_state(const UpRequest& request);
 
 // Starts the server of the folder and starts it again whenever it dies, until it is taken down or

@@ -1,10 +1,10 @@
 // `holdfast up`, `down`, `server` and `agent`.
 
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <map>
 #include <memory>
 #include <thread>
@@ -32,6 +32,7 @@ namespace holdfast {
 namespace {
 
 constexpr Duration kUpTimeout = seconds(60);
+constexpr Duration kTellEvery = seconds(15);
 constexpr const char* kAllChecks =
     "on_start: [InstanceStress, InstanceConnectivity]\n"
     "after_repair: [InstanceStress, InstanceConnectivity]\n";
@@ -93,35 +94,85 @@ Members members_of(const nlohmann::json& status) {
   return members;
 }
 
-// Until every node has joined. `keeper` 0: the control plane was running already.
+volatile std::sig_atomic_t interrupted = 0;
+
+// What `up` waits for, and for how long.
+//
+// Machines from elsewhere come when they come: as long as their provider is at work on one, it is
+// waited for. The control plane itself gives up when three in a row have failed, or after 3 hours,
+// and deep checks and lifecycle scripts have budgets of their own. What is left, an agent that has
+// been started and does not join, has kUpTimeout from the last time that any node got further.
+class Awaited {
+ public:
+  explicit Awaited(const std::string& provider)
+      : has_slow_provider_(provider != "local" && provider != "external") {}
+
+  [[nodiscard]] bool is_overdue() const { return monotonic_ns() > deadline_; }
+  // A machine is being got.
+  [[nodiscard]] bool is_coming() const { return states_.find("provisioning") != std::string::npos; }
+  void look(const nlohmann::json& status, bool show) {
+    const Members members = members_of(status);
+    std::string states, coming;
+    for (const auto& node : at(status, "nodes")) {
+      const std::string state = text_at(node, "state");
+      states += text_at(node, "id") + state + " ";
+      if (state != "healthy")
+        coming += (coming.empty() ? "" : ", ") + text_at(node, "id") + " (" + state + ")";
+    }
+    const bool has_moved = std::exchange(states_, states) != states;
+    if (has_moved) told_at_ = monotonic_ns();
+    if (has_moved || members.checked > 0 || members.scripted > 0 ||
+        (has_slow_provider_ && is_coming()))
+      deadline_ = monotonic_ns() + kUpTimeout.ns;
+    if (!show) return;
+    if (std::exchange(shown_, members.ready) != members.ready)
+      say(std::to_string(members.ready) + " of " + std::to_string(members.all) + " nodes are up");
+    if (members.checked > 0 && !std::exchange(told_of_checks_, true))
+      say("deep checks run; see `holdfast node check --watch`");
+    if (monotonic_ns() - told_at_ < kTellEvery.ns) return;
+    told_at_ = monotonic_ns();
+    say("waiting for " + coming);
+  }
+
+ private:
+  const bool has_slow_provider_;
+  std::int64_t deadline_ = monotonic_ns() + kUpTimeout.ns;
+  std::int64_t told_at_ = monotonic_ns();
+  std::string states_;
+  std::size_t shown_ = 0;
+  bool told_of_checks_ = false;
+};
+
+// Until every node has joined; null: the person has interrupted it. `keeper` 0: the control plane
+// was running already.
 Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, bool show) {
-  std::int64_t deadline = monotonic_ns() + kUpTimeout.ns;
-  std::size_t shown = 0;
-  bool told = false;
-  while (monotonic_ns() < deadline) {
+  HF_TRY(const ServerConfig config, read_server_config(state));
+  Awaited awaited(config.provider);
+  while (!awaited.is_overdue()) {
     HF_TRY(ControlPlane control_plane, ControlPlane::open(state));
     const Result<nlohmann::json> status = control_plane.get("/v1/status", seconds(5));
     if (status.ok()) {
+      awaited.look(*status, show);
       const Members members = members_of(*status);
-      if (show && members.ready != shown) {
-        shown = members.ready;
-        say(std::to_string(shown) + " of " + std::to_string(members.all) + " nodes are up");
-      }
-      if (members.checked > 0) {  // has budgets of its own
-        deadline = monotonic_ns() + kUpTimeout.ns;
-        if (show && !std::exchange(told, true))
-          say("deep checks run; see `holdfast node check --watch`");
-      }
-      if (members.scripted > 0) deadline = monotonic_ns() + kUpTimeout.ns;  // likewise
       if (members.all > 0 && members.ready == members.all) return *status;
+      const std::string phase = text_at(*status, "phase");
+      if (phase == word_of(ClusterPhase::kDeleting))
+        return Error{Errc::kWrongState,
+                     "cluster: '" + config.spec.name +
+                         "' was deleted, and its server goes on: `holdfast cluster create` makes "
+                         "another one; `holdfast down` and then `holdfast up` make this one anew"};
+      if (phase == word_of(ClusterPhase::kFailed) && !awaited.is_coming())
+        return Error{Errc::kUnavailable, "cluster: '" + config.spec.name +
+                                             "' has failed: " + text_at(*status, "failure")};
     } else if (status.error().code != Errc::kUnavailable && keeper == 0) {
       return status.error();  // else it is somebody else's answer: our server will say so and end
     }
     for (const Reaped& ended : reap())
       if (ended.pid == keeper) return why_not_up(state);
+    if (interrupted != 0) return nlohmann::json();
     std::this_thread::sleep_for(kPoll);
   }
-  return Error{Errc::kUnavailable, "not every node joined within " +
+  return Error{Errc::kUnavailable, "no node got further within " +
                                        std::to_string(kUpTimeout.ms() / 1000) + " s; look at " +
                                        state + "/nodes/*/agent.log"};
 }
@@ -166,7 +217,14 @@ Result<int> up(const UpRequest& request, bool json) {
   if (!running) {
     HF_TRY(keeper, start_keeper(request.state));
   }
+  // Its control plane has a session of its own, and goes on.
+  ::signal(SIGINT, [](int) { interrupted = 1; });
   HF_TRY(const nlohmann::json status, wait_until_up(request.state, keeper, !json));
+  if (status.is_null()) {
+    say("interrupted; the cluster is still being made. Watch it with `holdfast status --state " +
+        request.state + "`, end it with `holdfast down --state " + request.state + "`");
+    return 128 + SIGINT;
+  }
   if (json) {
     HF_TRY(const ServerConfig config, read_server_config(request.state));
     HF_TRY(const AwsCredentials key, read_first_key(request.state));
@@ -300,6 +358,7 @@ void add_up(CLI::App& app) {
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
   const auto scripts = add_machine_options(command, *request);
+  const auto* provider = command.get_option("--provider");
   auto deep_checks = std::make_shared<bool>(false);
   auto checks_file = std::make_shared<std::string>();
   command.add_flag("--deep-checks", *deep_checks,
@@ -309,13 +368,14 @@ void add_up(CLI::App& app) {
   command.footer(
       "\nExamples:\n  holdfast up --nodes 4 --spares 1\n"
       "  holdfast up --nodes 3 --spares 1 --state /tmp/c1 --json\n");
-  command.callback([request, json, nodes, spares, deep_checks, checks_file, scripts] {
+  command.callback([request, json, nodes, spares, provider, deep_checks, checks_file, scripts] {
     if (!scripts->source.empty()) {
       if (scripts->on_create.empty() && scripts->on_init_complete.empty())
         scripts->on_create = "on_create.sh";
       request->spec.groups[0].lifecycle = *scripts;
     }
     request->spec_given = nodes->count() + spares->count() > 0;
+    request->provider_given = provider->count() > 0;
     request->state = absolute(request->state);
     finish([&]() -> Result<int> {
       HF_TRY_VOID(settle_watched(*request));

@@ -1,5 +1,6 @@
 """AWS's own SDK for Python against the listener and the front door of the HyperPod API, real sockets
-and all; what answers behind them is bench/api_door.cc. Needs botocore (Debian's awscli brings it)."""
+and all; what answers behind them is bench/api_door.cc. Needs Debian's botocore; the model of HyperPod's
+operations is the server's own (sdk_model.py)."""
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ try:
 except ImportError:
     botocore = None
 
+import sdk_model
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 API_DOOR = os.environ.get("API_DOOR", os.path.join(HERE, "../../build/release/bench/api_door"))
 
@@ -25,6 +28,7 @@ class Door:
         self.folder = tempfile.mkdtemp(prefix="holdfast-door-")
         self.process = subprocess.Popen([API_DOOR, self.folder, *options], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, universal_newlines=True)
+        sdk_model.write(self.folder)
         told = json.loads(self.process.stdout.readline())
         self.ca, self.keys = told["ca"], told["keys"]
         self.url = "%s://127.0.0.1:%d" % ("https" if self.ca else "http", told["port"])
@@ -40,7 +44,7 @@ class Door:
 
     def client(self, role, secret=None, region="us-east-1", attempts=1, **more):
         key = self.keys[role]
-        return botocore.session.Session().create_client(
+        return sdk_model.session(botocore.session, self.folder).create_client(
             "sagemaker", region_name=region, endpoint_url=self.url, verify=self.ca or True,
             aws_access_key_id=key["id"], aws_secret_access_key=secret or key["secret"],
             config=botocore.config.Config(retries={"total_max_attempts": attempts}, **more))
@@ -50,7 +54,7 @@ class Door:
             return [json.loads(line) for line in file]
 
 
-@unittest.skipIf(botocore is None, "NOT TESTED: there is no botocore (apt-get install awscli)")
+@unittest.skipIf(botocore is None, "NOT TESTED: there is no botocore (apt-get install python3-botocore)")
 class Sdk(unittest.TestCase):
     def setUp(self):
         warnings.simplefilter("ignore", ResourceWarning)  # botocore keeps its connections

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import tempfile
 import unittest
 
 from cluster import Cluster, ClusterTest, HERE, HOLDFAST, wait_for
@@ -94,7 +96,6 @@ class Exec(ClusterTest):
             wait_for(lambda: any("quota of p5 is used up" in json.dumps(event)
                                  for event in c.json("events")["events"]), "the reason")
 
-
     def test_a_machine_with_other_software_must_be_asked_for(self):
         with ExecCluster(3, 0) as c:
             other = os.path.join(c.programs, "other")
@@ -128,6 +129,38 @@ class Exec(ClusterTest):
                      instance_group="workers")
             c.wait_job("small", "succeeded")
             self.assertEqual(c.job("careful")["state"], "queued")
+
+
+class Waiting(ClusterTest):
+    def test_another_provider_is_refused(self):
+        with Cluster(1, 0) as c:
+            refused = c.call("up", "--provider", "exec:" + c.folder)
+            self.assertEqual(refused.returncode, 5, refused.stderr)
+            self.assertIn("'local', not 'exec:" + c.folder, refused.stderr)
+            c.cli("up", "--provider", "local", "--json")
+
+    def test_up_that_is_interrupted_leaves_the_cluster_being_made(self):
+        folder = tempfile.mkdtemp(prefix="holdfast-e2e-")
+        programs, state = os.path.join(folder, "programs"), os.path.join(folder, "state")
+        write_example(programs)
+        with open(os.path.join(programs, "provision"), "w") as file:
+            file.write("#!/bin/sh\n: > %s/asked\nexit 75\n" % folder)  # there is none yet
+        up = subprocess.Popen([HOLDFAST, "up", "--nodes", "1", "--spares", "0", "--state", state,
+                               "--provider", "exec:" + programs, "--host-root", "none"],
+                              stderr=subprocess.PIPE, universal_newlines=True)
+        environment = dict(os.environ, HOLDFAST_STATE=state)
+        try:
+            wait_for(lambda: os.path.exists(os.path.join(folder, "asked")), "a machine is asked for")
+            up.send_signal(signal.SIGINT)
+            said = up.communicate(timeout=30)[1]
+            self.assertEqual(up.returncode, 130, said)
+            self.assertIn("holdfast status", said)
+            subprocess.run([HOLDFAST, "status"], env=environment, check=True, stdout=subprocess.DEVNULL)
+        finally:
+            up.kill()
+            up.wait()
+            subprocess.run([HOLDFAST, "down"], env=environment, check=True, stderr=subprocess.DEVNULL)
+        shutil.rmtree(folder)
 
 
 class Lifecycle(ClusterTest):

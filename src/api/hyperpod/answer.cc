@@ -77,17 +77,52 @@ json cluster_summary(const ClusterView& cluster) {
           {"ClusterStatus", text(cluster.status)}};
 }
 
-// What a list of nodes and the description of one both show.
+std::string_view type_of(const NodeView& node) {
+  return node.instance_type.empty() ? "unknown" : std::string_view(node.instance_type);
+}
+
 json node_summary(const NodeView& node) {
   json status = {{"Status", text(node.status)}};
   put(status, "Message", node.message);
   json summary = {{"InstanceGroupName", node.group},
                   {"InstanceId", node.instance_id},
-                  {"InstanceType", node.instance_type.empty() ? "unknown" : node.instance_type},
+                  {"InstanceType", type_of(node)},
                   {"LaunchTime", write_timestamp(node.launched)},
                   {"InstanceStatus", std::move(status)}};
   put(summary, "PrivateDnsHostname", private_dns_name(node.address));
   return summary;
+}
+
+// --- the same as text: of what is listed by the hundred
+
+void append_text(std::string& out, std::string_view text) {
+  const bool is_plain = std::ranges::all_of(
+      text, [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; });
+  if (is_plain)
+    out.append(1, '"').append(text).append(1, '"');
+  else
+    out += json(text).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+void append_member(std::string& out, std::string_view name, std::string_view value) {
+  out.append(",\"").append(name).append("\":");
+  append_text(out, value);
+}
+
+void append_node(std::string& out, const NodeView& node, bool with_logical_id) {
+  out += R"({"InstanceStatus":{"Status":)";
+  append_text(out, word_of(node.status));
+  if (!node.message.empty()) append_member(out, "Message", node.message);
+  out += R"(},"LaunchTime":)";
+  append_timestamp(out, node.launched);
+  append_member(out, "InstanceGroupName", node.group);
+  append_member(out, "InstanceId", node.instance_id);
+  append_member(out, "InstanceType", type_of(node));
+  if (const std::string name = private_dns_name(node.address); !name.empty())
+    append_member(out, "PrivateDnsHostname", name);
+  if (with_logical_id && !node.logical_id.empty())
+    append_member(out, "NodeLogicalId", node.logical_id);
+  out += '}';
 }
 
 json event_summary(const ClusterView& cluster, const EventView& event) {
@@ -101,6 +136,14 @@ json event_summary(const ClusterView& cluster, const EventView& event) {
   put(summary, "InstanceId", event.instance_id);
   put(summary, "Description", event.description);
   return summary;
+}
+
+json operation_summary(const std::string& cluster_arn, const OperationView& operation) {
+  return {{"OperationId", operation.id},
+          {"ClusterArn", cluster_arn},
+          {"Type", text(operation.type)},
+          {"Status", text(operation.status)},
+          {"CreationTime", write_timestamp(operation.created)}};
 }
 
 // To the millisecond, as callers are told the times: "after" a time that was shown is behind it.
@@ -185,7 +228,7 @@ json answer_list_clusters(const request::ListClusters& query, std::vector<Cluste
   return list(query.page, "ClusterSummaries", next, key, cluster_summary);
 }
 
-json answer_list_nodes(const request::ListClusterNodes& query, const NodeWalk& nodes) {
+std::string answer_list_nodes(const request::ListClusterNodes& query, const NodeWalk& nodes) {
   NodeId last{static_cast<std::uint32_t>(read_hex(query.page.after).value_or(0))};
   const auto next = [&]() -> std::optional<NodeId> {
     while (const auto key = nodes.next(last)) {
@@ -196,15 +239,19 @@ json answer_list_nodes(const request::ListClusterNodes& query, const NodeWalk& n
     }
     return std::nullopt;
   };
-  const auto show = [&](NodeId id) {
-    const NodeView node = nodes.view(id);
-    json summary = node_summary(node);
-    if (query.with_logical_ids) put(summary, "NodeLogicalId", node.logical_id);
-    return summary;
-  };
-  return list(
-      query.page, "ClusterNodeSummaries", next, [](NodeId id) { return hex_of(id.value, 8); },
-      show);
+  std::string answer = R"({"ClusterNodeSummaries":[)";
+  std::optional<NodeId> shown_last, node = next();
+  for (std::uint32_t count = 0; node && count < query.page.size; ++count, node = next()) {
+    if (count > 0) answer += ',';
+    append_node(answer, nodes.view(*node), query.with_logical_ids);
+    shown_last = node;
+  }
+  answer += ']';
+  if (node && shown_last) {
+    answer += R"(,"NextToken":)";
+    append_text(answer, query.page.token(hex_of(shown_last->value, 8)));
+  }
+  return answer += '}';
 }
 
 json answer_describe_node(const NodeView& node) {
@@ -244,6 +291,47 @@ json answer_describe_event(const ClusterView& cluster, const EventView& event) {
   if (event.resource == EventResource::kInstance) put(metadata, "NodeLogicalId", event.logical_id);
   details["EventDetails"]["EventMetadata"][text(event.resource)] = std::move(metadata);
   return {{"EventDetails", std::move(details)}};
+}
+
+json answer_list_operations(const request::ListClusterOperations& query,
+                            const std::string& cluster_arn, std::vector<OperationView> operations) {
+  const auto key = [](const OperationView& operation) {
+    return hex_of(static_cast<std::uint64_t>(operation.created.ns), 16) + operation.id;
+  };
+  std::ranges::sort(operations, {}, key);
+  if (query.page.is_descending) std::ranges::reverse(operations);
+  auto at = operations.begin();
+  const auto next = [&]() -> std::optional<OperationView> {
+    for (; at != operations.end(); ++at) {
+      const bool fits = query.page.is_ahead(key(*at)) &&
+                        is_between(at->created, query.after, query.before) &&
+                        (query.status.empty() || query.status == word_of(at->status)) &&
+                        (query.type.empty() || query.type == word_of(at->type));
+      if (fits) return *at++;
+    }
+    return std::nullopt;
+  };
+  return list(query.page, "ClusterOperationSummaries", next, key,
+              [&](const OperationView& one) { return operation_summary(cluster_arn, one); });
+}
+
+json answer_describe_operation(const std::string& cluster_arn, const OperationView& operation) {
+  json answer = operation_summary(cluster_arn, operation);
+  for (const InstanceGroup& group : operation.wanted) {
+    json desired = {{"TargetCount", group.count}};
+    if (group.count_min > 0) desired["MinCount"] = group.count_min;
+    answer["ScalingDetails"].push_back({{"InstanceGroupName", group.name},
+                                        {"Status", text(operation.status)},
+                                        {"Desired", std::move(desired)}});
+  }
+  for (const OperationView::Checked& checked : operation.checked) {
+    json kinds = json::array();
+    for (const CheckKind kind : checked.kinds) kinds.push_back(text(kind));
+    answer["DeepHealthCheckDetails"].push_back({{"InstanceGroupName", checked.group},
+                                                {"InstanceIds", checked.instance_ids},
+                                                {"DeepHealthChecks", std::move(kinds)}});
+  }
+  return answer;
 }
 
 json answer_batch(request::BatchKind kind, const std::vector<NodeOutcome>& outcomes) {

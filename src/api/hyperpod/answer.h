@@ -38,8 +38,9 @@ struct NodeWalk {
   std::function<std::optional<NodeKey>(NodeId)> next;
   std::function<NodeView(NodeId)> view;
 };
-[[nodiscard]] nlohmann::json answer_list_nodes(const request::ListClusterNodes& query,
-                                               const NodeWalk& nodes);
+// The text of the JSON: a page of 100 nodes is asked for often.
+[[nodiscard]] std::string answer_list_nodes(const request::ListClusterNodes& query,
+                                            const NodeWalk& nodes);
 [[nodiscard]] nlohmann::json answer_describe_node(const NodeView& node);
 
 // The event behind a sequence number in the order asked for, or nothing; 0: the first one.
@@ -49,6 +50,12 @@ using NextEvent = std::function<std::optional<EventView>(std::uint64_t)>;
                                                 const ClusterView& cluster, const NextEvent& next);
 [[nodiscard]] nlohmann::json answer_describe_event(const ClusterView& cluster,
                                                    const EventView& event);
+
+[[nodiscard]] nlohmann::json answer_list_operations(const request::ListClusterOperations& query,
+                                                    const std::string& cluster_arn,
+                                                    std::vector<OperationView> operations);
+[[nodiscard]] nlohmann::json answer_describe_operation(const std::string& cluster_arn,
+                                                       const OperationView& operation);
 
 // Of one node of a BatchDelete-, BatchReboot- or BatchReplaceClusterNodes.
 enum class NodeRefusal { kNotFound, kWrongStatus, kInUse, kFailed };

@@ -198,7 +198,7 @@ TEST(HyperPodAnswer, ListsNodesAPageAtATime) {
          {"InstanceGroupNameContains", "orker"},
          {"SortOrder", descending ? "Descending" : "Ascending"}},
         "ClusterNodeSummaries", "InstanceId",
-        [&](const auto& query) { return answer_list_nodes(query, nodes.walk()); });
+        [&](const auto& query) { return json::parse(answer_list_nodes(query, nodes.walk())); });
     ASSERT_EQ(listed.size(), 4U);  // 17 nodes
     EXPECT_EQ(listed.back().size(), 2U);
     EXPECT_EQ(listed.front().front(), instance_id(kId, NodeId{descending ? 25U : 1U}));
@@ -211,13 +211,14 @@ TEST(HyperPodAnswer, MakesViewsOfShownNodesOnly) {
   Nodes nodes{.count = 10'000};
   request::ListClusterNodes query;
   query.with_logical_ids = true;
-  const json answer = checked("ListClusterNodes", answer_list_nodes(query, nodes.walk()));
+  const json answer =
+      checked("ListClusterNodes", json::parse(answer_list_nodes(query, nodes.walk())));
   EXPECT_EQ(answer["ClusterNodeSummaries"].size(), 100U);
   EXPECT_EQ(answer["ClusterNodeSummaries"][0]["NodeLogicalId"], "workers-1");
   EXPECT_EQ(nodes.views, 100U);
   query.after = after_creation(9'998);
   query.before = after_creation(10'000);
-  EXPECT_EQ(answer_list_nodes(query, nodes.walk())["ClusterNodeSummaries"].size(), 1U);
+  EXPECT_EQ(json::parse(answer_list_nodes(query, nodes.walk()))["ClusterNodeSummaries"].size(), 1U);
 }
 
 TEST(HyperPodAnswer, ListsClustersInOrder) {
@@ -244,6 +245,70 @@ TEST(HyperPodAnswer, ListsClustersInOrder) {
               ElementsAre("a", "b"));
   const std::string plan = "arn:aws:sagemaker:us-west-2:123456789012:training-plan/mine";
   EXPECT_THAT(names({{"TrainingPlanArn", plan}}), ElementsAre());
+}
+
+TEST(HyperPodAnswer, ListsAnyTextOfANode) {
+  NodeView odd{.group = "workers",
+               .instance_id = instance_id(kId, NodeId{1}),
+               .status = InstanceStatus::kFailure,
+               .message = "\"x\\\n\xff\u00e9",
+               .launched = kCreated,
+               .address = "10.0.0.7"};
+  const NodeWalk walk{.next = [](NodeId after) -> std::optional<NodeKey> {
+                        if (after) return std::nullopt;
+                        return NodeKey{NodeId{1}, "workers", kCreated};
+                      },
+                      .view = [&](NodeId) { return odd; }};
+  const std::string text =
+      answer_list_nodes({.page = {.size = 100}, .with_logical_ids = true}, walk);
+  const json answer = checked("ListClusterNodes", json::parse(text));
+  EXPECT_FALSE(answer.contains("NextToken"));
+  const json& summary = answer["ClusterNodeSummaries"][0];
+  EXPECT_EQ(summary["InstanceStatus"]["Message"], "\"x\\\n\xEF\xBF\xBD\u00e9");
+  EXPECT_EQ(summary["InstanceType"], "unknown");
+  EXPECT_EQ(summary["PrivateDnsHostname"], "ip-10-0-0-7.holdfast.internal");
+  EXPECT_EQ(summary["LaunchTime"], write_timestamp(kCreated));
+  EXPECT_FALSE(summary.contains("NodeLogicalId"));
+}
+
+TEST(HyperPodAnswer, ListsOperationsNewestFirst) {
+  const std::string arn = cluster_arn(kSite, kId);
+  std::vector<OperationView> operations;
+  for (const auto& [sequence, type, status] :
+       {std::tuple(1u, OperationType::kScaling, OperationStatus::kSuperseded),
+        std::tuple(2u, OperationType::kDeepHealthCheck, OperationStatus::kDone),
+        std::tuple(3u, OperationType::kScaling, OperationStatus::kInProgress)})
+    operations.push_back({.id = event_id(kId, sequence),
+                          .type = type,
+                          .status = status,
+                          .created = after_creation(sequence)});
+  const auto ids = [&](json body) {
+    body["ClusterName"] = "train";
+    body["MaxResults"] = 2;
+    std::vector<std::string> all;
+    for (const auto& page : pages<request::ListClusterOperations>(
+             "ListClusterOperations", body, "ClusterOperationSummaries", "OperationId",
+             [&](const auto& query) { return answer_list_operations(query, arn, operations); }))
+      all.insert(all.end(), page.begin(), page.end());
+    return all;
+  };
+  const std::string first = operations[0].id, second = operations[1].id, third = operations[2].id;
+  EXPECT_THAT(ids(json::object()), ElementsAre(third, second, first));
+  EXPECT_THAT(ids({{"SortOrder", "Ascending"}}), ElementsAre(first, second, third));
+  EXPECT_THAT(ids({{"Type", "Scaling"}}), ElementsAre(third, first));
+  EXPECT_THAT(ids({{"Status", "Done"}}), ElementsAre(second));
+  EXPECT_THAT(ids({{"CreationTimeAfter", write_timestamp(operations[1].created)}}),
+              ElementsAre(third));
+
+  operations[2].wanted = {{.name = "workers", .count = 4, .count_min = 2}};
+  const json scaling =
+      checked("DescribeClusterOperation", answer_describe_operation(arn, operations[2]));
+  EXPECT_EQ(scaling["ScalingDetails"][0]["Desired"], json({{"TargetCount", 4}, {"MinCount", 2}}));
+  operations[1].checked = {
+      {"workers", {instance_id(kId, NodeId{1})}, {CheckKind::kInstanceStress}}};
+  const json checks =
+      checked("DescribeClusterOperation", answer_describe_operation(arn, operations[1]));
+  EXPECT_EQ(checks["DeepHealthCheckDetails"][0]["DeepHealthChecks"], json({"InstanceStress"}));
 }
 
 EventView event_view(std::uint64_t sequence) {

@@ -1,6 +1,9 @@
 #include "api/hyperpod/api_error.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+
+#include "api/hyperpod/service_model.h"
 
 namespace holdfast::hyperpod {
 namespace {
@@ -71,6 +74,16 @@ HttpResponse render_error(const ApiError& error) {
 
 ApiError api_error_of(const Error& error) {
   return {type_of(error.code), error.text()};
+}
+
+HttpResponse as_modelled(const Operation& operation, HttpResponse response) {
+  if (response.status != 400) return response;
+  const auto body = nlohmann::json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+  const auto type = parse_word<ErrorType>(body.value("__type", ""));
+  if (!type || !is_modelled(*type) ||
+      std::ranges::find(operation.errors, word_of(*type)) != operation.errors.end())
+    return response;
+  return render_error({ErrorType::kValidation, body.value("Message", "")});
 }
 
 }  // namespace holdfast::hyperpod

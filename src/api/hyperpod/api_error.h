@@ -45,6 +45,12 @@ struct ApiError {
 // What the control plane itself refused.
 [[nodiscard]] ApiError api_error_of(const Error& error);
 
+struct Operation;
+
+// As the SDKs know it: what is none of the errors that the model has for `operation` becomes a
+// ValidationException with the same message.
+[[nodiscard]] HttpResponse as_modelled(const Operation& operation, HttpResponse response);
+
 }  // namespace holdfast::hyperpod
 
 template <>

@@ -31,6 +31,18 @@ TEST(ApiError, KnowsEachErrorOfTheModel) {
       EXPECT_TRUE(parse_word<ErrorType>(error)) << error;
 }
 
+TEST(ApiError, IsOneThatTheOperationHas) {
+  const HttpResponse conflict = render_error({ErrorType::kConflict, "not now"});
+  EXPECT_EQ(as_modelled(*find_operation("DeleteCluster"), conflict).body, conflict.body);
+  const HttpResponse told = as_modelled(*find_operation("BatchDeleteClusterNodes"), conflict);
+  EXPECT_EQ(json::parse(told.body),
+            json({{"__type", "ValidationException"}, {"message", "not now"}}));
+  for (const ErrorType type : {ErrorType::kThrottling, ErrorType::kInternalFailure}) {
+    const HttpResponse other = render_error({type, "x"});
+    EXPECT_EQ(as_modelled(*find_operation("DeleteCluster"), other).body, other.body);
+  }
+}
+
 TEST(ApiError, TellsWhatTheControlPlaneRefused) {
   const ApiError error = api_error_of({Errc::kWrongState, "the cluster is being deleted"});
   EXPECT_EQ(error.type, ErrorType::kConflict);

@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 
-#include "api/hyperpod/service_model.h"
-#include "api/hyperpod/validate.h"
 #include "base/digest.h"
 
 namespace holdfast::hyperpod {
@@ -20,6 +17,21 @@ std::uint64_t digest_of(const std::string& cluster_id) {
 // The digits that all instance ids of a cluster begin with.
 std::string instance_prefix(const std::string& cluster_id) {
   return "i-" + hex_of(digest_of(cluster_id), 9);
+}
+
+// As ClusterPrivatePrimaryIp has it: four numbers up to 255, each without a zero before it.
+bool is_ipv4(std::string_view text) {
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  for (int part = 0; part < 4; ++part) {
+    if (part > 0 && (at == end || *at++ != '.')) return false;
+    if (at == end || *at < '0' || *at > '9') return false;
+    std::uint8_t value = 0;
+    const auto [behind, error] = std::from_chars(at, end, value);
+    if (error != std::errc{} || (*at == '0' && behind != at + 1)) return false;
+    at = behind;
+  }
+  return at == end;
 }
 
 }  // namespace
@@ -77,8 +89,7 @@ std::optional<std::uint64_t> read_event_id(const std::string& cluster_id, std::s
 }
 
 std::string private_dns_name(const std::string& address) {
-  static const Shape& kIp = *find_shape("ClusterPrivatePrimaryIp");
-  if (validate(kIp, address)) return "";
+  if (!is_ipv4(address)) return "";
   std::string name = address;
   std::ranges::replace(name, '.', '-');
   return "ip-" + name + ".holdfast.internal";

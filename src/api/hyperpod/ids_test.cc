@@ -61,7 +61,9 @@ TEST(Ids, ReadsClustersByNameAndArn) {
 
 TEST(Ids, NamesHostsByTheirAddress) {
   EXPECT_EQ(private_dns_name("10.0.255.7"), "ip-10-0-255-7.holdfast.internal");
-  for (const char* address : {"", "10.0.0", "10.0.0.256", "::1", "host", "10.0.0.7:50"})
+  EXPECT_EQ(private_dns_name("0.0.0.0"), "ip-0-0-0-0.holdfast.internal");
+  for (const char* address : {"", "10.0.0", "10.0.0.256", "::1", "host", "10.0.0.7:50", "10.0.0.07",
+                              "10.0.0.7.", "10..0.7", "10.0.0.7.1", "10.0.0.+7", "1234"})
     EXPECT_EQ(private_dns_name(address), "") << address;
 }
 

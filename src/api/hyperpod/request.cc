@@ -33,6 +33,9 @@ constexpr Ware kWares[] = {
      "training plans reserve capacity of AWS, and these machines are reserved already. Set "
      "InstanceCount of a group with UpdateCluster, and spares with the tag "
      "holdfast:spares:GROUP of CreateCluster."},
+    {"ClusterExtension",
+     "extensions are add-ons of AWS's images. Install what the nodes need in the lifecycle script "
+     "(LifeCycleConfig.OnCreate) of the instance group; UpdateClusterSoftware runs it anew."},
     {"ReservedCapacity",
      "reserved capacity and UltraServers are AWS's. ListClusterNodes shows the machines that "
      "there are."},
@@ -63,6 +66,7 @@ struct Asked {
   const json& body;
   ClusterRef cluster;  // of those that have a ClusterName
   Page page;           // of lists
+  const Site& site;
 };
 
 std::string text(const json& body, const char* member) {
@@ -213,6 +217,46 @@ Parsed read_health_check(const Asked& asked) {
   return Request(std::move(check));
 }
 
+Parsed read_list_operations(const Asked& asked) {
+  const json& body = asked.body;
+  return Request(request::ListClusterOperations{.cluster = asked.cluster,
+                                                .page = asked.page,
+                                                .after = time(body, "CreationTimeAfter"),
+                                                .before = time(body, "CreationTimeBefore"),
+                                                .status = text(body, "Status"),
+                                                .type = text(body, "Type")});
+}
+
+Parsed read_describe_operation(const Asked& asked) {
+  return Request(request::DescribeClusterOperation{asked.cluster, text(asked.body, "OperationId")});
+}
+
+Parsed read_move(const Asked& asked) {
+  const json& body = asked.body;
+  const auto named =
+      body.contains("InstanceCount") + body.contains("NodeIds") + body.contains("NodeLogicalIds");
+  if (named != 1)
+    return invalid("Specify exactly one of InstanceCount, NodeIds and NodeLogicalIds.");
+  const std::string source = body["SourceClusterArn"], target = body["TargetClusterArn"];
+  if (source == target && body["SourceInstanceGroupName"] == body["TargetInstanceGroupName"])
+    return invalid("TargetInstanceGroupName: it is the group that the nodes are in.");
+  const auto from = read_cluster_ref(source, asked.site), to = read_cluster_ref(target, asked.site);
+  if (!from || !to) return no_such_cluster(from ? target : source);
+  return Request(request::MoveClusterNodes{*from, *to});
+}
+
+template <request::TagsKind kKind>
+Parsed read_tags_request(const Asked& asked) {
+  const std::string arn = asked.body["ResourceArn"];
+  const auto owner = read_tag_owner(arn, asked.site);
+  if (!owner)
+    return invalid("ResourceArn '" + arn +
+                   "': what has tags here are clusters, cluster-scheduler-configs and "
+                   "compute-quotas of this server.");
+  return Request(request::Tags{kKind, *owner, asked.body.value("Tags", json::array()),
+                               texts(asked.body, "TagKeys")});
+}
+
 Parsed read_governance(const Asked& asked) {
   return Request(request::Governance{&asked.operation, asked.body, asked.page});
 }
@@ -231,18 +275,24 @@ struct Reader {
   Parsed (*read)(const Asked&);
 };
 constexpr Reader kReaders[] = {
+    {"AddTags", read_tags_request<request::TagsKind::kAdd>},
     {"BatchAddClusterNodes", read_add},
     {"BatchDeleteClusterNodes", read_batch<request::BatchKind::kDelete>},
     {"BatchRebootClusterNodes", read_batch<request::BatchKind::kReboot>},
     {"BatchReplaceClusterNodes", read_batch<request::BatchKind::kReplace>},
     {"CreateCluster", read_create},
     {"DeleteCluster", read_name<request::DeleteCluster>},
+    {"DeleteTags", read_tags_request<request::TagsKind::kDelete>},
     {"DescribeCluster", read_name<request::DescribeCluster>},
     {"DescribeClusterEvent", read_describe_event},
     {"DescribeClusterNode", read_describe_node},
+    {"DescribeClusterOperation", read_describe_operation},
     {"ListClusterEvents", read_list_events},
     {"ListClusterNodes", read_list_nodes},
+    {"ListClusterOperations", read_list_operations},
     {"ListClusters", read_list_clusters},
+    {"ListTags", read_tags_request<request::TagsKind::kList>},
+    {"MoveClusterNodes", read_move},
     {"StartClusterHealthCheck", read_health_check},
     {"UpdateCluster", read_update},
     {"UpdateClusterSoftware", read_update_software},
@@ -270,7 +320,7 @@ Parsed parse_request(std::string_view target, std::string_view body, const Site&
       return invalid(std::string(operation->name) + ": " + std::string(ware.instead));
   }
 
-  Asked asked{*operation, known, {}, {}};
+  Asked asked{*operation, known, {}, {}, site};
   if (known.contains("ClusterName") && operation->name != "CreateCluster") {
     const auto cluster = read_cluster_ref(known["ClusterName"], site);
     if (!cluster) return no_such_cluster(known["ClusterName"]);

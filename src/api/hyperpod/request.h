@@ -16,6 +16,7 @@
 #include "api/hyperpod/ids.h"
 #include "api/hyperpod/page.h"
 #include "api/hyperpod/service_model.h"
+#include "api/hyperpod/tags.h"
 #include "base/time.h"
 #include "model/check.h"
 #include "model/cluster.h"
@@ -104,6 +105,26 @@ struct StartClusterHealthCheck {
   ClusterRef cluster;
   std::vector<Group> groups;
 };
+struct ListClusterOperations {
+  ClusterRef cluster;
+  Page page;
+  std::optional<WallTime> after, before;
+  std::string status, type;  // empty: any
+};
+struct DescribeClusterOperation {
+  ClusterRef cluster;
+  std::string operation_id;
+};
+struct MoveClusterNodes {
+  ClusterRef from, to;
+};
+enum class TagsKind { kAdd, kDelete, kList };
+struct Tags {
+  TagsKind kind = TagsKind::kList;
+  TagOwner owner;
+  nlohmann::json tags;            // to be added
+  std::vector<std::string> keys;  // to be deleted
+};
 // The ten operations of scheduler configurations and compute quotas.
 struct Governance {
   const Operation* operation = nullptr;
@@ -119,7 +140,9 @@ using Request =
                  request::DescribeClusterNode, request::ListClusterNodes,
                  request::DescribeClusterEvent, request::ListClusterEvents,
                  request::BatchAddClusterNodes, request::BatchNodes,
-                 request::StartClusterHealthCheck, request::Governance>;
+                 request::StartClusterHealthCheck, request::ListClusterOperations,
+                 request::DescribeClusterOperation, request::MoveClusterNodes, request::Tags,
+                 request::Governance>;
 
 // `target`: of the header X-Amz-Target, "SageMaker.CreateCluster".
 [[nodiscard]] std::variant<Request, ApiError> parse_request(std::string_view target,

@@ -193,6 +193,11 @@ TEST(HyperPodRequest, SaysWhatToUseInsteadOfWhatAwsSells) {
       {"AttachClusterNodeVolume", node, "lifecycle script"},
       {"DetachClusterNodeVolume", node, "lifecycle script"},
       {"AttachClusterNodeNetworkInterface", node, "lifecycle script"},
+      {"CreateClusterExtension",
+       {{"ClusterArn", kArn}, {"ExtensionName", "a"}},
+       "lifecycle script"},
+      {"ListClusterExtensions", {{"ClusterArn", kArn}}, "lifecycle script"},
+      {"ListClusterExtensionVersions", {{"ExtensionName", "a"}}, "lifecycle script"},
   };
   for (const auto& [operation, body, instead] : cases) {
     const ApiError error = refused(operation, body);
@@ -200,6 +205,39 @@ TEST(HyperPodRequest, SaysWhatToUseInsteadOfWhatAwsSells) {
     EXPECT_THAT(error.message, HasSubstr(operation + ": "));
     EXPECT_THAT(error.message, HasSubstr(instead));
   }
+}
+
+TEST(HyperPodRequest, ReadsMoves) {
+  json body = {{"SourceClusterArn", kArn},
+               {"SourceInstanceGroupName", "a"},
+               {"TargetClusterArn", kArn},
+               {"TargetInstanceGroupName", "b"}};
+  EXPECT_THAT(refused("MoveClusterNodes", body).message, HasSubstr("exactly one of"));
+  body["InstanceCount"] = 1;
+  EXPECT_EQ(parsed<request::MoveClusterNodes>("MoveClusterNodes", body).to.id, "abcdefghij01");
+  body["NodeIds"] = {"i-0123456789abcdef0"};
+  EXPECT_THAT(refused("MoveClusterNodes", body).message, HasSubstr("exactly one of"));
+  body.erase("NodeIds");
+  body["TargetInstanceGroupName"] = "a";
+  EXPECT_THAT(refused("MoveClusterNodes", body).message, HasSubstr("TargetInstanceGroupName"));
+  body["TargetInstanceGroupName"] = "b";
+  body["TargetClusterArn"] = "arn:aws:sagemaker:us-east-1:123456789012:cluster/abcdefghij01";
+  EXPECT_EQ(refused("MoveClusterNodes", body).type, ErrorType::kResourceNotFound);
+}
+
+TEST(HyperPodRequest, ReadsTags) {
+  const auto added = parsed<request::Tags>(
+      "AddTags", {{"ResourceArn", kArn}, {"Tags", {{{"Key", "team"}, {"Value", "a"}}}}});
+  EXPECT_EQ(added.kind, request::TagsKind::kAdd);
+  EXPECT_EQ(added.owner, (TagOwner{"cluster", "abcdefghij01"}));
+  EXPECT_EQ(added.tags.size(), 1u);
+  EXPECT_THAT(
+      parsed<request::Tags>("DeleteTags", {{"ResourceArn", kArn}, {"TagKeys", {"team"}}}).keys,
+      ElementsAre("team"));
+  EXPECT_EQ(parsed<request::Tags>("ListTags", {{"ResourceArn", kArn}}).kind,
+            request::TagsKind::kList);
+  const std::string job = "arn:aws:sagemaker:us-west-2:123456789012:training-job/x";
+  EXPECT_THAT(refused("ListTags", {{"ResourceArn", job}}).message, HasSubstr("ResourceArn"));
 }
 
 TEST(HyperPodRequest, ReadsBatches) {

@@ -105,4 +105,10 @@ nlohmann::json write_timestamp(WallTime time) {
   return static_cast<double>(time.ns / 1'000'000) / 1000.0;
 }
 
+void append_timestamp(std::string& out, WallTime time) {
+  const std::int64_t ms = time.ns / 1'000'000;
+  const std::string fraction = std::to_string(1000 + ms % 1000);
+  out.append(std::to_string(ms / 1000)).append(1, '.').append(fraction, 1);
+}
+
 }  // namespace holdfast::hyperpod

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <string>
 
 #include "base/time.h"
 
@@ -13,5 +14,6 @@ namespace holdfast::hyperpod {
 
 // Seconds since 1970 with three decimals.
 [[nodiscard]] nlohmann::json write_timestamp(WallTime time);
+void append_timestamp(std::string& out, WallTime time);
 
 }  // namespace holdfast::hyperpod

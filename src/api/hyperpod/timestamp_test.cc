@@ -33,6 +33,9 @@ TEST(Timestamp, RefusesWhatIsNone) {
 
 TEST(Timestamp, WritesMilliseconds) {
   EXPECT_EQ(write_timestamp(WallTime{1'700'000'000'123'456'789}).dump(), "1700000000.123");
+  std::string text = "at ";
+  append_timestamp(text, WallTime{1'700'000'000'003'456'789});
+  EXPECT_EQ(text, "at 1700000000.003");
 }
 
 }  // namespace

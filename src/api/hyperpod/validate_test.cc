@@ -292,7 +292,7 @@ TEST(Validate, KnowsTheEndsOfIntegers) {
 }
 
 TEST(ServiceModel, HasTheOperationsOfHyperPod) {
-  EXPECT_EQ(operations().size(), 36U);
+  EXPECT_EQ(operations().size(), 48U);
   EXPECT_TRUE(service_model_version().starts_with("botocore "));
   for (const Operation& operation : operations()) {
     EXPECT_EQ(find_operation(operation.name), &operation);

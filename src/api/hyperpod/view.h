@@ -10,6 +10,7 @@
 
 #include "base/id.h"
 #include "base/time.h"
+#include "model/check.h"
 #include "model/enum_text.h"
 #include "model/instance_group.h"
 
@@ -44,6 +45,9 @@ enum class InstanceStatus {
 };
 enum class EventResource { kCluster, kInstanceGroup, kInstance };
 enum class EventLevel { kInfo, kWarn, kError };
+
+enum class OperationType { kScaling, kDeepHealthCheck };
+enum class OperationStatus { kInProgress, kSuperseded, kDone };
 
 struct GroupView {
   InstanceGroup group;
@@ -86,6 +90,20 @@ struct EventView {
   std::string failure_message;  // empty: nothing failed
 };
 
+struct OperationView {
+  std::string id;
+  OperationType type = OperationType::kScaling;
+  OperationStatus status = OperationStatus::kDone;
+  WallTime created;
+  std::vector<InstanceGroup> wanted;  // of a scaling, where that is still known
+  struct Checked {
+    std::string group;
+    std::vector<std::string> instance_ids;
+    std::vector<CheckKind> kinds;
+  };
+  std::vector<Checked> checked;  // of deep health checks
+};
+
 }  // namespace holdfast::hyperpod
 
 namespace holdfast {
@@ -105,4 +123,10 @@ inline constexpr auto kWords<hyperpod::EventResource> =
 template <>
 inline constexpr auto kWords<hyperpod::EventLevel> =
     std::to_array<std::string_view>({"Info", "Warn", "Error"});
+template <>
+inline constexpr auto kWords<hyperpod::OperationType> =
+    std::to_array<std::string_view>({"Scaling", "DeepHealthCheck"});
+template <>
+inline constexpr auto kWords<hyperpod::OperationStatus> =
+    std::to_array<std::string_view>({"InProgress", "Superseded", "Done"});
 }  // namespace holdfast

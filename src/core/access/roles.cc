@@ -19,6 +19,7 @@ constexpr auto kRules = std::to_array<Rule>({
     {"List", kLook},
     {"Search", kLook},
     {"Batch", kOperate},
+    {"Move", kOperate},
     {"StartClusterHealthCheck", kOperate},
     {"Update", kOperate},
     {"AddTags", kOperate},

@@ -11,8 +11,9 @@ TEST(Roles, EachKindOfOperation) {
   const OperationNeeds govern{AccessRole::kAdmin, true};
   for (const char* name : {"DescribeCluster", "ListClusterNodes", "SearchTrainingPlanOfferings"})
     EXPECT_EQ(needs_of(name), look) << name;
-  for (const char* name : {"BatchDeleteClusterNodes", "StartClusterHealthCheck", "UpdateCluster",
-                           "UpdateClusterSoftware", "UpdateComputeQuota"})
+  for (const char* name :
+       {"BatchDeleteClusterNodes", "StartClusterHealthCheck", "UpdateCluster",
+        "UpdateClusterSoftware", "UpdateComputeQuota", "MoveClusterNodes", "AddTags"})
     EXPECT_EQ(needs_of(name), operate) << name;
   for (const char* name :
        {"CreateCluster", "DeleteCluster", "DeleteTags", "AttachClusterNodeVolume",

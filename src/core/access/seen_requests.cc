@@ -13,15 +13,23 @@ SeenRequests::Seen SeenRequests::begin(const std::string& signature, const std::
   forget_expired(now);
   if (const auto found = seen_.find(signature); found != seen_.end()) {
     const Entry& entry = found->second;
+    if (entry.is_restored) return {Verdict::kAnswerGone, {}};
     if (call.empty() || call != entry.call) return {Verdict::kOtherCall, {}};
     if (!entry.is_done) return {Verdict::kUnderWay, {}};
     if (!entry.answer) return {Verdict::kAnswerGone, {}};
     return {Verdict::kDone, *entry.answer};
   }
   if (seen_.size() >= entries_max_) return {Verdict::kFull, {}};
-  seen_.emplace(signature, Entry{call.substr(0, kCallMax), expires, false, std::nullopt});
+  seen_.emplace(signature, Entry{.call = call.substr(0, kCallMax), .expires = expires});
   by_expiry_.emplace(expires, signature);
   return {Verdict::kNew, {}};
+}
+
+void SeenRequests::restore(const std::string& signature, WallTime expires) {
+  const bool is_new =
+      seen_.emplace(signature, Entry{.expires = expires, .is_done = true, .is_restored = true})
+          .second;
+  if (is_new) by_expiry_.emplace(expires, signature);
 }
 
 void SeenRequests::done(const std::string& signature, const HttpResponse& answer) {

@@ -25,7 +25,7 @@ namespace holdfast {
 //
 // Bounded: past `entries_max` a new one is refused until old signatures have expired, for to forget
 // one would let it be repeated; past `bytes_max` of answers kept, a repeated request is still not
-// carried out, but its answer is gone. A restart forgets everything.
+// carried out, but its answer is gone. What an earlier process has seen is told by restore().
 class SeenRequests {
  public:
   explicit SeenRequests(std::size_t entries_max = 32'768, std::size_t bytes_max = 16 << 20)
@@ -36,7 +36,7 @@ class SeenRequests {
     kUnderWay,    // the first one is being carried out
     kDone,        // `answer`
     kOtherCall,   // the same signature, but not said to be the same call
-    kAnswerGone,  // it was carried out, but the answer was not kept
+    kAnswerGone,  // it was carried out (perhaps by an earlier process), but no answer was kept
     kFull
   };
   struct Seen {
@@ -46,6 +46,8 @@ class SeenRequests {
   // `call`: the SDK's id of it, or empty. `expires`: when the signature is no longer taken.
   [[nodiscard]] Seen begin(const std::string& signature, const std::string& call, WallTime expires,
                            WallTime now);
+  // It was carried out, or at least begun, before this process started.
+  void restore(const std::string& signature, WallTime expires);
   // REQUIRES: begin() said kNew.
   void done(const std::string& signature, const HttpResponse& answer);
 
@@ -56,6 +58,7 @@ class SeenRequests {
     std::string call;
     WallTime expires;
     bool is_done = false;
+    bool is_restored = false;
     std::optional<HttpResponse> answer;
   };
   void forget_expired(WallTime now);

@@ -50,6 +50,16 @@ TEST(SeenRequests, IsForgottenOnlyWhenItsSignatureHasExpired) {
   EXPECT_EQ(seen.begin("b", "call", kExpires, kLater).verdict, Verdict::kUnderWay);
 }
 
+TEST(SeenRequests, WhatAnEarlierProcessHasSeenIsNotCarriedOut) {
+  SeenRequests seen;
+  seen.restore("a", kExpires);
+  seen.restore("a", kExpires);
+  EXPECT_EQ(seen.begin("a", "", kExpires, kNow).verdict, Verdict::kAnswerGone);
+  EXPECT_EQ(seen.begin("a", "call", kExpires, kNow).verdict, Verdict::kAnswerGone);
+  EXPECT_EQ(seen.begin("b", "call", kExpires, kNow).verdict, Verdict::kNew);
+  EXPECT_EQ(seen.begin("a", "call", WallTime{kLater.ns + 1}, kLater).verdict, Verdict::kNew);
+}
+
 TEST(SeenRequests, TheAnswersThatAreKeptAreBounded) {
   SeenRequests seen(100, 10);
   for (const char* signature : {"a", "b", "c"}) {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/digest.h"
+#include "core/cluster/spec_change.h"
 #include "model/codec.h"
 
 namespace holdfast {
@@ -105,8 +106,9 @@ Result<void> Controller::check(const Event& request) const {
   }
   if (const auto* asked = std::get_if<event::SoftwareUpdateAsked>(&request))
     return check_update(*asked);
-  if (std::holds_alternative<event::ClusterUpdateAsked>(request) &&
-      (state_.down || state_.phase == ClusterPhase::kSystemUpdating))
+  if (const auto* asked = std::get_if<event::ClusterUpdateAsked>(&request);
+      asked != nullptr && (state_.down || (state_.phase == ClusterPhase::kSystemUpdating &&
+                                           !changes_only_words(state_.spec, asked->spec))))
     return Error{Errc::kWrongState, "cluster: '" + state_.spec.name + "' is " +
                                         std::string(word_of(state_.phase)) +
                                         "; wait until it is InService"};

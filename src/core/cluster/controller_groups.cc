@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/cluster/controller.h"
+#include "core/cluster/spec_change.h"
 
 namespace holdfast {
 
@@ -117,6 +118,11 @@ const Addition* Controller::find_addition(const std::string& token, Instant now)
 
 void Controller::on(const event::ClusterUpdateAsked& asked) {
   if (!check(asked).ok() || find_addition(asked.token, now_) != nullptr) return;
+  if (changes_only_words(state_.spec, asked.spec)) {
+    state_.spec.specification = asked.spec.specification;
+    return audit(Severity::kInfo, "cluster.settings",
+                 "cluster '" + state_.spec.name + "': tags or settings changed by " + asked.by);
+  }
   const std::uint32_t places_before = state_.places_made;
   std::vector<InstanceGroup> groups = asked.spec.groups, gone = state_.spec.groups;
   for (InstanceGroup& group : groups) {

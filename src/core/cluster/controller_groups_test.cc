@@ -179,6 +179,56 @@ TEST_F(GroupsTest, WithContinuousProvisioningTheFirstNodeIsEnoughAndTheRestIsTri
   EXPECT_THAT(asked<effect::Provision>(), ElementsAre(5u));
 }
 
+TEST_F(GroupsTest, WhatHasNotComeAfterThreeHoursFailsTheCluster) {
+  ClusterSpec spec{.name = "test", .groups = {group("workers", 3)}};
+  spec.groups[0].count_min = 2;
+  const Instant began = now_;
+  step(event::ClusterMade{spec});
+  join(1);
+  const TimerId limit{.kind = TimerKind::kCapacity};
+  ASSERT_TRUE(timers_.contains(limit));
+  EXPECT_EQ(timers_.at(limit) - began, seconds(3ll * 3600));
+  now_ = timers_.at(limit);
+  step(event::TimerFired{limit});
+  EXPECT_EQ(state().phase, ClusterPhase::kFailed);
+  EXPECT_THAT(state().failure, HasSubstr("3 hours"));
+  join(2);
+  EXPECT_EQ(state().phase, ClusterPhase::kInService) << "late, and the minimum all the same";
+}
+
+TEST_F(GroupsTest, AnUpdateThatHasNotGotItsMachinesAfterThreeHoursIsOver) {
+  make_cluster({.groups = {group("workers", 1)}});
+  update({group("workers", 3)});
+  join(2);
+  const TimerId limit{.kind = TimerKind::kCapacity};
+  now_ = timers_.at(limit);
+  step(event::TimerFired{limit});
+  EXPECT_EQ(state().phase, ClusterPhase::kInService) << "with what it has";
+  EXPECT_THAT(state().failure, HasSubstr("3 hours"));
+}
+
+TEST_F(GroupsTest, AClusterThatGotItsNodesInTimeDoesNotFail) {
+  make_cluster({.groups = {group("workers", 1)}});
+  const TimerId limit{.kind = TimerKind::kCapacity};
+  now_ = timers_.at(limit);
+  step(event::TimerFired{limit});
+  EXPECT_EQ(state().phase, ClusterPhase::kInService);
+  EXPECT_EQ(state().failure, "");
+}
+
+TEST_F(GroupsTest, TagsChangeNothingButThemselves) {
+  make_cluster({.groups = {group("workers", 2)}});
+  step(event::SoftwareUpdateAsked{{}, 1, seconds(60), "admin"});
+  ClusterSpec spec = state().spec;
+  spec.specification = R"({"Tags":[{"Key":"team","Value":"a"}]})";
+  EXPECT_TRUE(controller_.check(event::ClusterUpdateAsked{spec, "admin"}).ok());
+  step(event::ClusterUpdateAsked{spec, "admin"});
+  EXPECT_EQ(state().phase, ClusterPhase::kSystemUpdating);
+  EXPECT_EQ(state().spec.specification, spec.specification);
+  spec.groups[0].count = 3;
+  EXPECT_FALSE(controller_.check(event::ClusterUpdateAsked{spec, "admin"}).ok());
+}
+
 TEST_F(GroupsTest, AMinimumIsEnough) {
   ClusterSpec spec{.name = "test", .groups = {group("workers", 3)}};
   spec.groups[0].count_min = 2;
