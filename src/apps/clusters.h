@@ -44,7 +44,9 @@ class Clusters {
   void end_all(const std::string& by, std::function<void()> on_end);
 
  private:
-  Result<Handle> start(const std::string& folder, bool serving);
+  // Only from here on it has its hosts: see open().
+  Result<Handle> open_one(const std::string& folder);
+  Result<void> start(const Handle& cluster, bool serving);
   void forget(const Handle& cluster);
   [[nodiscard]] std::string folder_of(const std::string& id) const {
     return state_ + "/clusters/" + id;
@@ -52,6 +54,7 @@ class Clusters {
 
   asio::io_context& context_;
   const std::string state_;
+  const std::shared_ptr<HostClaims> claims_ = std::make_shared<HostClaims>();
   mutable std::mutex mutex_;
   std::map<std::string, Handle> clusters_;  // by id; guarded
   std::set<std::string> ending_;            // ids of those that end(); guarded

@@ -65,6 +65,7 @@ class Checkers {
     Instant decide_by;
   };
   void check_job(const JobRecord& job, const Controller& controller);
+  void check_update(const Controller& controller);
   void check_start(const JobRecord& job, const Controller& controller);
   void check_left_out(const effect::Audit& audit, Instant now, const Controller& controller);
   void check_waiting(const JobRecord& job, const Controller& controller, Instant now);
@@ -79,10 +80,11 @@ class Checkers {
   std::map<JobId, JobWatch> jobs_;
   std::set<NodeId> hurt_, joined_;
   std::set<NodeId> asked_out_;  // taken out by a person, and not back
-  std::set<NodeId> out_;  // no members any more
+  std::set<NodeId> out_;        // no members any more
   std::map<NodeId, Instant> cordoned_;
   std::deque<std::pair<Instant, NodeId>> taken_out_;
-  bool operator_acts_ = false;  // the event under way is a person's
+  std::optional<Instant> update_seen_;  // the end of the last one
+  bool operator_acts_ = false;          // the event under way is a person's
 };
 
 }  // namespace holdfast::sim
