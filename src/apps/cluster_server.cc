@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 
 #include <spdlog/spdlog.h>
-#include <asio/steady_timer.hpp>
 #include <nlohmann/json.hpp>
 
 #include "api/hyperpod/ids.h"
@@ -30,6 +30,7 @@ constexpr Duration kCertificateLifetime = seconds(90ll * 24 * 3600);
 // A new local agent competes with a recovery for this machine's cores, which a real new machine
 // would not: while jobs run it comes a moment later.
 constexpr Duration kRefillDelay = seconds(3);
+constexpr Duration kScheduleLook = seconds(5);
 constexpr Duration kDownTimeout = seconds(10);
 constexpr Duration kDownTimeoutElsewhere = seconds(60);  // machines of other hosts
 
@@ -42,7 +43,10 @@ Result<void> ClusterServer::open() {
   HF_TRY(loop_, ControlLoop::recover(*journal_, *this));
   logs_ = std::make_unique<RankLogs>(state_ + "/jobs", state_ + "/nodes-logs");
   lifecycle_files_ = std::make_unique<LifecycleFiles>(
-      loop_->context(), [this](NodeId node) { return lifecycle_files_config(node); },
+      loop_->context(), state_ + "/lifecycle",
+      [this](NodeId node, std::uint32_t run, const LifecycleWish& wish,
+             const Result<std::string>& files) { return lifecycle_read(node, run, wish, files); },
+      [this](NodeId node) { return lifecycle_files_config(node); },
       [this](NodeId node, server_message::LifecycleFiles files) {
         if (link_ != nullptr) link_->send(node, files);
       });
@@ -50,6 +54,7 @@ Result<void> ClusterServer::open() {
                                 .cluster = config_.uuid,
                                 .nodes_folder = state_ + "/nodes",
                                 .hosts_file = state_ + "/hosts.json",
+                                .claims = claims_,
                                 .ca_file = state_ + "/ca/ca.crt",
                                 .server = config_.host + ":" + std::to_string(config_.link_port),
                                 .devices = config_.devices,
@@ -86,6 +91,9 @@ Result<void> ClusterServer::start() {
   const bool is_own = config_.api_port != 0;  // taken down, it is made anew by the next `up`
   if (known.groups_made == 0 || (known.down && is_own && !config_.deleted))
     loop_->submit(event::ClusterMade{config_.spec});
+  forget_packs();
+  schedules_ = std::make_unique<asio::steady_timer>(loop_->context());
+  watch_schedules();
   return {};
 }
 
@@ -231,10 +239,57 @@ void ClusterServer::take(NodeId node, std::uint64_t stream, AgentMessage message
 
 void ClusterServer::give_lifecycle_files(NodeId id,
                                          const agent_message::LifecycleFilesWanted& wanted) {
-  const NodeRecord* node = loop_->controller().node(id);
-  if (node == nullptr || node->state != NodeState::kLifecycleScript) return;
-  if (const LifecycleScripts* scripts = loop_->controller().scripts_of(*node))
-    lifecycle_files_->answer(id, wanted, folder_of_scripts(scripts->source));
+  if (const auto wish = lifecycle_wish(id)) lifecycle_files_->answer(id, wanted, *wish);
+}
+
+std::optional<LifecycleWish> ClusterServer::lifecycle_wish(NodeId id) const {
+  const Controller& core = loop_->controller();
+  const NodeRecord* node = core.node(id);
+  if (node == nullptr || node->state != NodeState::kLifecycleScript) return std::nullopt;
+  const LifecycleScripts* scripts = core.scripts_of(*node);
+  if (scripts == nullptr) return std::nullopt;
+  LifecycleWish wish{.source = folder_of_scripts(scripts->source)};
+  for (const std::string& program : {scripts->on_create, scripts->on_init_complete})
+    if (!program.empty()) wish.programs.push_back(program);
+  if (const LifecycleVersion* kept = core.kept_version(*node)) wish.kept = kept->files;
+  return wish;
+}
+
+// On record which version a node has before it gets the first byte of it.
+bool ClusterServer::lifecycle_read(NodeId node, std::uint32_t run, const LifecycleWish& wish,
+                                   const Result<std::string>& files) {
+  if (lifecycle_wish(node) != wish) return false;  // another version is wanted meanwhile
+  event::LifecycleFilesRead read{.node = node, .run = run};
+  if (files.ok()) {
+    read.files = *files;
+  } else {
+    read.error = files.error().text();
+    const auto& groups = loop_->controller().state().groups;
+    const auto group =
+        std::ranges::find(groups, loop_->controller().node(node)->group, &GroupRecord::number);
+    if (group != groups.end() && group->failure.ends_with(read.error)) return false;  // told
+  }
+  loop_->submit(std::move(read));
+  loop_->take_turn();
+  return files.ok();
+}
+
+void ClusterServer::forget_packs() const {
+  std::set<std::string> used;
+  for (const GroupRecord& group : loop_->controller().state().groups)
+    for (const LifecycleVersion& version : group.versions) used.insert(version.files);
+  keep_packs(state_ + "/lifecycle", used);
+}
+
+// A look every few seconds, and not a timer to the time: the wall clock may be set.
+void ClusterServer::watch_schedules() {
+  schedules_->expires_after(std::chrono::nanoseconds(kScheduleLook.ns));
+  schedules_->async_wait([this](const asio::error_code& error) {
+    if (error) return;
+    if (const WallTime now = wall_now(); loop_->controller().is_due(now))
+      loop_->submit(event::SchedulesLookedAt{now});
+    watch_schedules();
+  });
 }
 
 std::string ClusterServer::folder_of_scripts(const std::string& source) const {

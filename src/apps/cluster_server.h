@@ -7,13 +7,15 @@
 #include <string>
 #include <thread>
 
+#include <asio/steady_timer.hpp>
 #include <asio/thread_pool.hpp>
 
 #include "api/rest.h"
 #include "apps/control_loop.h"
+#include "apps/lifecycle_files.h"
 #include "apps/rank_logs.h"
 #include "apps/server_config.h"
-#include "apps/lifecycle_files.h"
+#include "drivers/host_claims.h"
 #include "drivers/machine_provider.h"
 #include "io/certificates.h"
 #include "io/link_server.h"
@@ -30,8 +32,9 @@ namespace holdfast {
 // the loop's thread says so.
 class ClusterServer final : public ControlLoop::World, public LinkServer::Listener {
  public:
-  ClusterServer(std::string state, ServerConfig config)
-      : state_(std::move(state)), config_(std::move(config)) {}
+  // `claims`: of all clusters of this process.
+  ClusterServer(std::string state, ServerConfig config, std::shared_ptr<HostClaims> claims)
+      : state_(std::move(state)), config_(std::move(config)), claims_(std::move(claims)) {}
   ~ClusterServer() override { stop(); }
 
   // Takes the folder and replays the journal. kStateLocked, kStateCorrupt, kIo.
@@ -84,6 +87,12 @@ class ClusterServer final : public ControlLoop::World, public LinkServer::Listen
   void give_lifecycle_files(NodeId node, const agent_message::LifecycleFilesWanted& wanted);
   [[nodiscard]] std::map<std::string, std::string> lifecycle_files_config(NodeId node) const;
   [[nodiscard]] std::string folder_of_scripts(const std::string& source) const;
+  // nullopt: it runs no scripts.
+  [[nodiscard]] std::optional<LifecycleWish> lifecycle_wish(NodeId node) const;
+  bool lifecycle_read(NodeId node, std::uint32_t run, const LifecycleWish& wish,
+                      const Result<std::string>& files);
+  void forget_packs() const;
+  void watch_schedules();
   [[nodiscard]] const InstanceGroup* group_of(NodeId node) const;
   HttpResponse thaw(NodeId node);
   HttpResponse inject(NodeId node, const server_message::Inject& what);
@@ -97,6 +106,7 @@ class ClusterServer final : public ControlLoop::World, public LinkServer::Listen
 
   const std::string state_;
   const ServerConfig config_;
+  const std::shared_ptr<HostClaims> claims_;
   std::optional<StateLock> lock_;
   std::optional<ClusterCa> ca_;
   std::unique_ptr<Journal> journal_;
@@ -104,6 +114,7 @@ class ClusterServer final : public ControlLoop::World, public LinkServer::Listen
   std::unique_ptr<MachineProvider> provider_;
   std::unique_ptr<RankLogs> logs_;
   std::unique_ptr<LifecycleFiles> lifecycle_files_;
+  std::unique_ptr<asio::steady_timer> schedules_;
   asio::thread_pool behind_{1};              // what need not be done before anything else
   std::map<NodeId, std::uint64_t> streams_;  // the newest of each node
   std::unique_ptr<LinkServer> link_;         // has threads that call into the rest

@@ -43,26 +43,33 @@ std::vector<std::string> folders_in(const std::string& folder) {
 Clusters::Clusters(asio::io_context& context, std::string state)
     : context_(context), state_(std::move(state)) {}
 
-Result<Clusters::Handle> Clusters::start(const std::string& folder, bool serving) {
+Result<Clusters::Handle> Clusters::open_one(const std::string& folder) {
   HF_TRY(ServerConfig config, read_server_config(folder));
   config.buckets = state_ + "/buckets";
-  auto cluster = std::make_shared<ClusterServer>(folder, std::move(config));
+  auto cluster = std::make_shared<ClusterServer>(folder, std::move(config), claims_);
   HF_TRY_VOID(cluster->open());
+  return cluster;
+}
+
+Result<void> Clusters::start(const Handle& cluster, bool serving) {
   if (serving) HF_TRY_VOID(cluster->start());
+  const bool is_own = cluster->state_folder() == state_;
   const bool is_going_down =
-      serving && (folder == state_ ? cluster->config().deleted : cluster->is_going_down());
+      serving && (is_own ? cluster->config().deleted : cluster->is_going_down());
   {
     const std::lock_guard lock(mutex_);
     clusters_[cluster->config().spec.id] = cluster;
   }
-  if (folder == state_) own_ = cluster;
+  if (is_own) own_ = cluster;
   cluster->run();
   if (is_going_down) HF_TRY_VOID(end(cluster, "operator"));
-  return cluster;
+  return {};
 }
 
+// All are opened before the first one begins to work: which hosts they have is known by then.
 Result<void> Clusters::open(bool serving) {
-  HF_TRY(own_, start(state_, serving));
+  HF_TRY(const Handle own, open_one(state_));
+  std::vector<Handle> others;
   for (const std::string& name : folders_in(state_ + "/clusters")) {
     const std::string folder = folder_of(name);
     if (name.ends_with(kUnfinished) || name.ends_with(kRemoved)) {
@@ -70,9 +77,15 @@ Result<void> Clusters::open(bool serving) {
       continue;
     }
     // One that cannot be opened does not take the others with it.
-    if (const auto started = start(folder, serving); !started.ok())
-      spdlog::error("cluster {}: {}", name, started.error().text());
+    if (const auto opened = open_one(folder); opened.ok())
+      others.push_back(*opened);
+    else
+      spdlog::error("cluster {}: {}", name, opened.error().text());
   }
+  HF_TRY_VOID(start(own, serving));
+  for (const Handle& cluster : others)
+    if (const auto started = start(cluster, serving); !started.ok())
+      spdlog::error("cluster {}: {}", cluster->config().spec.id, started.error().text());
   return {};
 }
 
@@ -120,9 +133,11 @@ Result<Clusters::Handle> Clusters::make(const ClusterSpec& spec) {
   HF_TRY(const ClusterCa ca, ClusterCa::create(unfinished + "/ca", config.uuid, wall_now()));
   HF_TRY_VOID(write_server_config(unfinished, config));
   HF_TRY_VOID(rename_durably(unfinished, folder));
-  Result<Handle> started = start(folder, true);
-  if (!started.ok()) static_cast<void>(remove_tree(folder));
-  return started;
+  const Result<Handle> opened = open_one(folder);
+  const Result<void> started = opened.ok() ? start(*opened, true) : opened.error();
+  if (started.ok()) return opened;
+  static_cast<void>(remove_tree(folder));
+  return started.error();
 }
 
 std::uint32_t Clusters::local_nodes_beside(const Handle& cluster) const {

@@ -51,7 +51,9 @@ class Clusters {
   void end_all(const std::string& by, std::function<void()> on_end);
 
  private:
-  Result<Handle> start(const std::string& folder, bool serving);
+  // Only from here on it has its hosts: see open().
+  Result<Handle> open_one(const std::string& folder);
+  Result<void> start(const Handle& cluster, bool serving);
   void forget(const Handle& cluster);
   Result<void> mark_own_deleted(bool deleted);
   [[nodiscard]] std::string folder_of(const std::string& id) const {
@@ -60,6 +62,7 @@ class Clusters {
 
   asio::io_context& context_;
   const std::string state_;
+  const std::shared_ptr<HostClaims> claims_ = std::make_shared<HostClaims>();
   mutable std::mutex mutex_;
   std::map<std::string, Handle> clusters_;  // by id; guarded
   std::set<std::string> ending_;            // ids of those that end(); guarded

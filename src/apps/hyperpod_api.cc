@@ -21,9 +21,6 @@ namespace request = hyperpod::request;
 
 namespace {
 
-// Of a rolling update that says nothing of its batches.
-constexpr std::uint32_t kBatchPercent = 25;
-
 // A page is one visit to the loop's thread.
 template <class Work>
 HttpResponse on_loop(ClusterServer& cluster, Work work) {
@@ -76,16 +73,6 @@ std::vector<Member> members_of(const ClusterState& state, const request::BatchNo
 Result<void> accept_tags(ClusterServer& cluster, ClusterSpec spec, const Caller& caller) {
   if (encode(spec) == encode(cluster.loop().controller().state().spec)) return {};
   return cluster.accept(event::ClusterUpdateAsked{std::move(spec), caller.key_id});
-}
-
-std::uint32_t batch_of(const request::UpdateClusterSoftware& request, const ClusterState& state) {
-  if (request.batch_nodes) return std::max(1u, *request.batch_nodes);
-  std::uint32_t nodes = 0;
-  for (const InstanceGroup& group : state.spec.groups)
-    if (request.groups.empty() ||
-        std::ranges::find(request.groups, group.name) != request.groups.end())
-      nodes += group.count + group.spares;
-  return std::max(1u, nodes * request.batch_percent.value_or(kBatchPercent) / 100);
 }
 
 }  // namespace
@@ -153,9 +140,8 @@ HttpResponse HyperpodApi::answer(const Caller& caller,
   if (cluster == nullptr) return no_cluster(request.cluster);
   return on_loop(*cluster, [&](const ClusterState& state) {
     if (state.phase != ClusterPhase::kInService) return busy(state);
-    return arn_or_error(
-        *cluster, cluster->accept(event::SoftwareUpdateAsked{
-                      request.groups, batch_of(request, state), request.wait, caller.key_id}));
+    return arn_or_error(*cluster, cluster->accept(event::SoftwareUpdateAsked{
+                                      request.groups, request.deployment, caller.key_id}));
   });
 }
 

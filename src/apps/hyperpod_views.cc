@@ -16,6 +16,7 @@ using hyperpod::GroupStatus;
 using hyperpod::InstanceStatus;
 using hyperpod::OperationStatus;
 using hyperpod::OperationType;
+using hyperpod::UpdateStatus;
 
 namespace {
 
@@ -49,6 +50,26 @@ ClusterStatus status_of(ClusterPhase phase) {
   return ClusterStatus::kFailed;
 }
 
+UpdateStatus status_of(SoftwareUpdateState update) {
+  switch (update) {
+    case SoftwareUpdateState::kInProgress:
+      return UpdateStatus::kInProgress;
+    case SoftwareUpdateState::kSucceeded:
+      return UpdateStatus::kSucceeded;
+    case SoftwareUpdateState::kFailed:
+      return UpdateStatus::kFailed;
+    case SoftwareUpdateState::kRollingBack:
+      return UpdateStatus::kRollbackInProgress;
+    case SoftwareUpdateState::kRolledBack:
+      return UpdateStatus::kRollbackComplete;
+  }
+  return UpdateStatus::kFailed;
+}
+
+bool is_of(const std::optional<SoftwareUpdate>& update, const InstanceGroup& group) {
+  return update && std::ranges::find(update->groups, group.number) != update->groups.end();
+}
+
 GroupStatus status_of(const InstanceGroup& group, std::uint32_t current,
                       const ClusterState& state) {
   const bool is_full = current >= group.count;
@@ -61,11 +82,9 @@ GroupStatus status_of(const InstanceGroup& group, std::uint32_t current,
       return is_full ? GroupStatus::kInService : GroupStatus::kFailed;
     case ClusterPhase::kDeleting:
       return GroupStatus::kDeleting;
-    case ClusterPhase::kSystemUpdating: {
-      const auto& groups = state.software_update->groups;
-      return std::ranges::find(groups, group.number) != groups.end() ? GroupStatus::kSystemUpdating
-                                                                     : GroupStatus::kInService;
-    }
+    case ClusterPhase::kSystemUpdating:
+      return is_of(state.software_update, group) ? GroupStatus::kSystemUpdating
+                                                 : GroupStatus::kInService;
     case ClusterPhase::kInService:
       break;
   }
@@ -202,7 +221,12 @@ hyperpod::ClusterView view_cluster(const ControlLoop& loop, const hyperpod::Site
   for (const InstanceGroup& group : state.spec.groups) {
     const auto members = index.find(group.number);
     const std::uint32_t current = members == index.end() ? 0 : members->second.live_placed;
-    view.groups.push_back({group, current, status_of(group, current, state)});
+    hyperpod::GroupView shown{group, current, status_of(group, current, state), {}, {}};
+    if (const auto& update = state.software_update; is_of(update, group)) {
+      shown.update = status_of(update->state);
+      if (update->is_under_way()) shown.update_config = update->deployment;
+    }
+    view.groups.push_back(std::move(shown));
     const auto record = std::ranges::find(state.groups, group.number, &GroupRecord::number);
     if (view.failure_message.empty() && record != state.groups.end() && !record->failure.empty())
       view.failure_message = "group '" + group.name + "': " + record->failure;

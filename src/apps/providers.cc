@@ -112,6 +112,7 @@ Result<std::unique_ptr<MachineProvider>> make_provider(asio::io_context& context
       std::make_unique<SshDriver>(context, std::move(inventory),
                                   SshDriver::Options{.cluster = setting.cluster,
                                                      .hosts_file = setting.hosts_file,
+                                                     .claims = setting.claims,
                                                      .server = setting.server,
                                                      .ca_pem = ca_pem,
                                                      .program = own_program(),

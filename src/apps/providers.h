@@ -11,18 +11,20 @@
 #include <asio/io_context.hpp>
 
 #include "base/result.h"
+#include "drivers/host_claims.h"
 #include "drivers/machine_provider.h"
 
 namespace holdfast {
 
 struct ProviderSetting {
   std::string provider = "local";
-  std::string cluster;       // its uuid
-  std::string nodes_folder;  // NODES/n3: what is kept here for a node
-  std::string hosts_file;    // ssh: which host serves which node
-  std::string ca_file;       // PEM
-  std::string server;        // HOST:PORT of the control plane's link
-  std::string devices;       // what the agents watch; see AgentConfig
+  std::string cluster;                 // its uuid
+  std::string nodes_folder;            // NODES/n3: what is kept here for a node
+  std::string hosts_file;              // ssh: which host serves which node
+  std::shared_ptr<HostClaims> claims;  // ssh: of all clusters of this process
+  std::string ca_file;                 // PEM
+  std::string server;                  // HOST:PORT of the control plane's link
+  std::string devices;                 // what the agents watch; see AgentConfig
   std::string host_root;
   std::map<std::string, std::string> environment;  // of agents on this host, and of programs
 };

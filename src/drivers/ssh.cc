@@ -28,6 +28,11 @@ constexpr int kTriesToStart = 2;  // on one host; then the next host is tried
 constexpr int kTriesToEnd = 3;
 constexpr std::size_t kPasswordMax = 4096, kHostsFileMax = 8 << 20;
 
+// What a host is to HostClaims.
+std::string claim_of(const InventoryHost& host) {
+  return host.address + ":" + std::to_string(host.port);
+}
+
 std::string first_word_of_file(const std::string& path) {
   const auto text = read_file(path, kPasswordMax);
   if (!text.ok()) return {};
@@ -73,6 +78,8 @@ Result<void> SshDriver::load() {
     machines_[node] = {
         .wish = {.node = node}, .host = host.get<std::string>(), .doing = Doing::kUp};
     taken_.insert(host.get<std::string>());
+    if (!options_.claims->take(claim_of(*hosts_.at(host.get<std::string>())), options_.cluster))
+      spdlog::error("{}: its host {} is another cluster's too", name, host.get<std::string>());
   }
   return {};
 }
@@ -185,11 +192,15 @@ void SshDriver::provision(const MachineWish& wish) {
   prepare(wish.node);
 }
 
+bool SshDriver::is_of_another(const InventoryHost& host) const {
+  return options_.claims->is_of_another(claim_of(host), options_.cluster);
+}
+
 const InventoryHost* SshDriver::choose_host(const MachineWish& wish) const {
   const InventoryHost* best = nullptr;
   std::pair<bool, std::size_t> best_rank;
   for (const InventoryHost& host : inventory_.hosts) {
-    if (taken_.contains(host.name)) continue;
+    if (taken_.contains(host.name) || is_of_another(host)) continue;
     const auto rest = resting_.find(host.name);
     if (rest != resting_.end() && rest->second.until_ns > monotonic_ns()) continue;
     if (!host.group.empty() && !wish.group.empty() && host.group != wish.group) continue;
@@ -208,15 +219,21 @@ const InventoryHost* SshDriver::choose_host(const MachineWish& wish) const {
 std::string SshDriver::why_no_host(const MachineWish& wish) const {
   std::string reason = "no host of the inventory is free: " + std::to_string(taken_.size()) +
                        " of " + std::to_string(inventory_.hosts.size()) + " serve nodes";
-  std::size_t unfit = 0;
+  std::size_t unfit = 0, of_others = 0;
   for (const InventoryHost& host : inventory_.hosts) {
     if (taken_.contains(host.name)) continue;
+    if (is_of_another(host)) {
+      ++of_others;
+      continue;
+    }
     const auto rest = resting_.find(host.name);
     if (rest != resting_.end() && rest->second.until_ns > monotonic_ns())
       reason += "; " + host.name + " rests: " + rest->second.reason;
     else
       ++unfit;
   }
+  if (of_others > 0)
+    reason += "; " + std::to_string(of_others) + " serve other clusters of this server";
   if (unfit > 0) {
     reason += "; " + std::to_string(unfit) + " are of another group than '" + wish.group +
               "' or of another instance type";
@@ -227,6 +244,8 @@ std::string SshDriver::why_no_host(const MachineWish& wish) const {
 void SshDriver::take_host(NodeId node) {
   Machine& machine = machines_.at(node);
   const InventoryHost* host = choose_host(machine.wish);
+  while (host != nullptr && !options_.claims->take(claim_of(*host), options_.cluster))
+    host = choose_host(machine.wish);  // another cluster was faster
   if (host == nullptr) {
     const std::string reason = why_no_host(machine.wish);
     machines_.erase(node);
@@ -304,9 +323,11 @@ void SshDriver::host_failed(NodeId node, const std::string& reason) {
   if (++machine.failed < kTriesToStart)
     return later(node, pause(machine), [this, node](Machine&) { prepare(node); });
   resting_[machine.host] = {monotonic_ns() + options_.rest.ns, reason};
+  const std::string claim = claim_of(host_of(machine));
   taken_.erase(machine.host);
   machine.host.clear();
   save();
+  options_.claims->give_back(claim, options_.cluster);
   take_host(node);
 }
 
@@ -344,17 +365,22 @@ void SshDriver::try_end(NodeId node) {
     const std::string because =
         machine.gone_because + "; its host " + machine.host + " could not be cleaned up: " + reason;
     if (std::holds_alternative<std::monostate>(host_of(machine).power))
-      return forget(node, because);
+      return forget(node, because, false);
     restart(node, [this, node, because](const std::string& problem) {
-      forget(node, because + (problem.empty() ? "; it was restarted instead" : "; " + problem));
+      const bool is_clean = problem.empty();
+      forget(node, because + (is_clean ? "; it was restarted instead" : "; " + problem), is_clean);
     });
   });
 }
 
-void SshDriver::forget(NodeId node, const std::string& reason) {
+void SshDriver::forget(NodeId node, const std::string& reason, bool is_clean) {
+  const std::string claim = claim_of(host_of(machines_.at(node)));
   taken_.erase(machines_.at(node).host);
   machines_.erase(node);
   save();
+  // Not before it is on the disk: a restart must not find it with two clusters. One that may still
+  // run something stays this cluster's.
+  if (is_clean) options_.claims->give_back(claim, options_.cluster);
   on_gone_(node, reason);
 }
 

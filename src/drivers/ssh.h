@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include <asio/thread_pool.hpp>
 
 #include "base/prng.h"
+#include "drivers/host_claims.h"
 #include "drivers/machine_provider.h"
 #include "drivers/program_runner.h"
 #include "drivers/ssh_scripts.h"
@@ -31,9 +33,10 @@ namespace holdfast {
 class SshDriver final : public MachineProvider {
  public:
   struct Options {
-    std::string cluster;     // its uuid
-    std::string hosts_file;  // JSON: {"n3": "gpu-01"}
-    std::string server;      // HOST:PORT, as nodes reach it
+    std::string cluster;                                                  // its uuid
+    std::string hosts_file;                                               // JSON: {"n3": "gpu-01"}
+    std::shared_ptr<HostClaims> claims = std::make_shared<HostClaims>();  // of this process
+    std::string server;  // HOST:PORT, as nodes reach it
     std::string ca_pem;
     std::string program;             // the file that is copied
     std::vector<std::string> agent;  // arguments of `holdfast`, without what a host adds
@@ -49,6 +52,7 @@ class SshDriver final : public MachineProvider {
 
   SshDriver(asio::io_context& context, Inventory inventory, Options options, MakeToken make_token,
             OnGone on_gone);
+  ~SshDriver() override { options_.claims->give_back_all(options_.cluster); }
 
   // What a provider before a restart kept. Call it first.
   Result<void> load();
@@ -84,6 +88,7 @@ class SshDriver final : public MachineProvider {
   // Installs and starts.
   void take_host(NodeId node);
   [[nodiscard]] const InventoryHost* choose_host(const MachineWish& wish) const;
+  [[nodiscard]] bool is_of_another(const InventoryHost& host) const;
   [[nodiscard]] std::string why_no_host(const MachineWish& wish) const;
   void prepare(NodeId node);
   void copy(NodeId node);
@@ -92,7 +97,8 @@ class SshDriver final : public MachineProvider {
   // Ends.
   void end(NodeId node, const std::string& because);
   void try_end(NodeId node);
-  void forget(NodeId node, const std::string& reason);
+  // `is_clean`: nothing of the node runs on its host any more.
+  void forget(NodeId node, const std::string& reason, bool is_clean = true);
   // Restarts.
   void restart(NodeId node, std::function<void(const std::string& problem)> done);
   void wait_for_boot(NodeId node);

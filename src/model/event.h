@@ -33,9 +33,9 @@ enum class TimerKind {
   kLifecycle
 };
 template <>
-inline constexpr auto kWords<TimerKind> = std::to_array<std::string_view>(
-    {"drain", "stacks", "start", "backoff", "quiet", "repair", "check", "update", "capacity",
-     "lifecycle"});
+inline constexpr auto kWords<TimerKind> =
+    std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet", "repair",
+                                     "check", "update", "capacity", "lifecycle"});
 
 // A timer belongs to one attempt of one job, or to one repair of one node (`attempt` is then the
 // number of that repair) or one run of its lifecycle scripts (likewise), so a late one is
@@ -142,9 +142,19 @@ struct NodesRemoveAsked {  // and their groups shrink by them
 };
 struct SoftwareUpdateAsked {
   std::vector<std::string> groups;  // none: all
-  std::uint32_t batch = 1;
-  Duration wait;
+  Deployment deployment;
   std::string by;
+};
+// Of the groups' schedules, when one of them has something to be done (Controller::is_due).
+struct SchedulesLookedAt {
+  WallTime now;  // stamped at the edge
+};
+// The files of a node's lifecycle scripts were read for it, and are about to be sent.
+struct LifecycleFilesRead {
+  NodeId node;
+  std::uint32_t run = 0;
+  std::string files;  // see LifecycleVersion; empty: they could not be read
+  std::string error;  // why
 };
 struct NodeAddAsked {
   std::string by;
@@ -190,7 +200,7 @@ using Event =
                  event::DownAsked, event::NodeFaultCleared, event::DevicesReset, event::ChecksAsked,
                  event::CheckReported, event::NodeRebootAsked, event::ClusterUpdateAsked,
                  event::NodesRemoveAsked, event::SoftwareUpdateAsked, event::GovernanceAsked,
-                 event::LifecycleReported>;
+                 event::LifecycleReported, event::SchedulesLookedAt, event::LifecycleFilesRead>;
 
 // What the shell must do, in this order.
 namespace effect {
@@ -225,6 +235,10 @@ struct KeepEvidence {
 
 // For people: what happened and why. Kept with the event that caused it.
 enum class Severity { kInfo, kWarning, kAlert };
+// What alerts there are: the names of alarms that roll a software update back.
+inline constexpr auto kAlertKinds = std::to_array<std::string_view>(
+    {"breaker.open", "checkpoint.failed", "cluster.phase", "job.failed", "node.fault",
+     "node.lifecycle_failed", "pool.not_refilled", "update.failed"});
 struct Audit {
   Severity severity = Severity::kInfo;
   std::string kind;  // "node.lost", "job.started", ...: stable, dotted

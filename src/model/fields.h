@@ -105,12 +105,17 @@ HF_FIELDS(NodeRecord, id, state, group, place, reason, silent, since, made, upda
           address, location, rendezvous_port, pid, cpus, memory_bytes, snapshot_address, job,
           health, software, instance_type, check, check_status, lifecycle)
 HF_FIELDS(LifecycleScripts, source, on_create, on_init_complete)
+HF_FIELDS(BatchSize, nodes, percent)
+HF_FIELDS(Deployment, batch, rollback_batch, wait, alarms)
+HF_FIELDS(UpdateSchedule, expression, deployment)
 HF_FIELDS(InstanceGroup, number, name, count, count_min, spares, instance_types, lifecycle,
-          checks_on_start, specification)
-HF_FIELDS(GroupRecord, number, places, provisioning_failures, failure)
+          checks_on_start, schedule, specification)
+HF_FIELDS(LifecycleVersion, number, files, scripts, nodes)
+HF_FIELDS(GroupRecord, number, places, provisioning_failures, failure, versions_made, versions,
+          former_version, kept_version, next_update)
 HF_FIELDS(Addition, request, at, places)
-HF_FIELDS(SoftwareUpdate, state, by, groups, batch, wait, began, ended, next_at, pending,
-          under_way, updated, failed)
+HF_FIELDS(SoftwareUpdate, state, by, groups, deployment, batch, rollback_batch, began, ended,
+          next_at, failure, pending, under_way, updated, failed, not_touched, went_back, stayed)
 HF_FIELDS(ClusterSpec, name, id, created, groups, recovers_nodes, is_continuous, specification,
           machines_max, breaker_percent, breaker_window, heartbeat_interval,
           silence_max, checks)
@@ -167,7 +172,9 @@ HF_EVENT("check_reported", event::CheckReported, node, report)
 HF_EVENT("cluster_update_asked", event::ClusterUpdateAsked, spec, by, token, request)
 HF_EVENT("nodes_remove_asked", event::NodesRemoveAsked, nodes, by)
 HF_EVENT("node_reboot_asked", event::NodeRebootAsked, node, by)
-HF_EVENT("software_update_asked", event::SoftwareUpdateAsked, groups, batch, wait, by)
+HF_EVENT("software_update_asked", event::SoftwareUpdateAsked, groups, deployment, by)
+HF_EVENT("schedules_looked_at", event::SchedulesLookedAt, now)
+HF_EVENT("lifecycle_files_read", event::LifecycleFilesRead, node, run, files, error)
 HF_EVENT("governance_asked", event::GovernanceAsked, change, at, by)
 HF_EVENT("lifecycle_reported", event::LifecycleReported, node, report)
 HF_EVENT("down_asked", event::DownAsked, by)

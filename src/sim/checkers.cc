@@ -221,9 +221,11 @@ void Checkers::check_left_out(const effect::Audit& audit, Instant now,
   if (!hurt_.contains(node))
     report_("evidence", to_string(node) + " is well and was given up: " + audit.text);
   const ClusterSpec& spec = controller.state().spec;
-  // One that was lost before it had passed its checks was no member yet.
+  // One that was lost before it had passed its scripts and its checks was no member yet.
+  const NodeRecord& record = *controller.node(node);
   const bool was_checked =
-      audit.kind == "node.lost" && controller.node(node)->check_status == CheckStatus::kFailed;
+      audit.kind == "node.lost" && (record.check_status == CheckStatus::kFailed ||
+                                    record.lifecycle.status == LifecycleStatus::kInProgress);
   if (operator_acts_ || was_checked) return;
   taken_out_.emplace_back(now, node);
   while (now - taken_out_.front().first > spec.breaker_window) taken_out_.pop_front();
@@ -252,7 +254,28 @@ void Checkers::restarted(const Controller& controller, Instant now) {
   for (auto& [node, since] : cordoned_) since = std::max(since, now);
 }
 
+// After a rollback no node that the update was at, or that came meanwhile, works with its files.
+void Checkers::check_update(const Controller& controller) {
+  const auto& update = controller.state().software_update;
+  if (!update || !update->ended || update->ended == update_seen_) return;
+  update_seen_ = update->ended;
+  if (update->state != SoftwareUpdateState::kRolledBack) return;
+  for (const GroupRecord& group : controller.state().groups)
+    for (const LifecycleVersion& version : group.versions) {
+      if (group.kept_version == 0 || version.number == group.kept_version) continue;
+      for (const NodeId id : version.nodes) {
+        const NodeRecord& node = *controller.node(id);
+        const bool is_touched = node.updated >= update->began || node.made >= update->began;
+        if (node.is_live() && is_touched)
+          report_("rolled_back", to_string(id) + " works with version " +
+                                     std::to_string(version.number) + " and not " +
+                                     std::to_string(group.kept_version));
+      }
+    }
+}
+
 void Checkers::swept(const Controller& controller, Instant now) {
+  check_update(controller);
   if (controller.state().breaker.open) {
     for (auto& [id, watch] : jobs_)
       watch.decide_by = std::max(watch.decide_by, now + decision_bound());
@@ -291,6 +314,8 @@ void Checkers::swept(const Controller& controller, Instant now) {
 void Checkers::settled(const Controller& controller, const std::vector<NodeId>& alive,
                        Instant now) {
   const ClusterState& state = controller.state();
+  if (state.software_update && state.software_update->is_under_way())
+    report_("converges", "a software update is under way");
   for (const JobId id : controller.open_jobs()) check_waiting(state.jobs.at(id), controller, now);
   for (const auto& [id, incident] : state.incidents)
     if (incident.state == IncidentState::kOpen && incident.job &&

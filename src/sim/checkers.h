@@ -68,6 +68,7 @@ class Checkers {
     Instant decide_by;
   };
   void check_job(const JobRecord& job, const Controller& controller);
+  void check_update(const Controller& controller);
   void check_start(const JobRecord& job, const Controller& controller);
   void check_left_out(const effect::Audit& audit, Instant now, const Controller& controller);
   // Of the nodes there are now: what differs from most of its group.
@@ -87,7 +88,8 @@ class Checkers {
   std::set<NodeId> out_;        // no members any more
   std::map<NodeId, Instant> cordoned_;
   std::deque<std::pair<Instant, NodeId>> taken_out_;
-  bool operator_acts_ = false;  // the event under way is a person's
+  std::optional<Instant> update_seen_;  // the end of the last one
+  bool operator_acts_ = false;          // the event under way is a person's
 };
 
 }  // namespace holdfast::sim

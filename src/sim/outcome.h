@@ -80,6 +80,7 @@ struct Outcome {
   std::uint32_t machines_replaced = 0;
   std::uint32_t bad_replacements_used = 0;  // that ran a rank before anybody found them
   std::uint32_t breaker_opened = 0;         // times
+  std::uint32_t updates_rolled_back = 0;    // of its software, to the end
   std::uint32_t server_crashes = 0;
   std::optional<Instant> first_fault_at;
   std::optional<Instant> last_decision_at;  // the last `decided`, cordon or replacement

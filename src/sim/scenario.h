@@ -199,6 +199,8 @@ struct Policy {
   bool deep_checks = false;                               // of each machine that comes
   std::optional<Duration> operator_closes_breaker_after;  // nullopt: nobody looks
   std::optional<Duration> operator_adds_node_after;       // when a job waits for nodes
+  // Of each group; a software update brings other ones, which are as good or fail.
+  bool lifecycle_scripts = false;
   // Groups made smaller and larger, nodes removed and rebooted, software updated; until all is calm
   // (run.h), when the cluster is made what it was.
   std::optional<Duration> operator_changes_cluster_every;

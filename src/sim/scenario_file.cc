@@ -211,6 +211,7 @@ class ScenarioReader : private FieldReader {
          {"heartbeat_interval", duration_into(policy.heartbeat_interval)},
          {"silence_max", duration_into(policy.silence_max)},
          {"deep_checks", flag_into(policy.deep_checks)},
+         {"lifecycle_scripts", flag_into(policy.lifecycle_scripts)},
          {"operator_closes_breaker_after",
           optional_into(policy.operator_closes_breaker_after, &ScenarioReader::duration_into)},
          {"operator_adds_node_after",

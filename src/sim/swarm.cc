@@ -25,6 +25,10 @@ class Painter {
     const Duration stormy = between(60'000, 240'000);
     options_.calm_from = stormy + seconds(90);  // what lasts has ended by then
     paint_faults(stormy);
+    scenario_.policy.lifecycle_scripts = one_in(2);
+    // Two batches forward and two back, each with reboots that may take minutes.
+    if (scenario_.policy.operator_changes_cluster_every)
+      options_.settles_within = options_.settles_within + minutes(20);
     scenario_.duration = options_.calm_from + options_.settles_within;
     options_.thorough = true;
     options_.coalesce = one_in(2);
@@ -289,6 +293,7 @@ void SwarmResult::add(Outcome outcome) {
   crashes += outcome.server_crashes;
   replaced += outcome.machines_replaced;
   breakers += outcome.breaker_opened;
+  rolled_back += outcome.updates_rolled_back;
   for (const JobTrace& job : outcome.jobs) {
     if (job.state == JobState::kSucceeded)
       ++jobs_succeeded;

@@ -37,7 +37,7 @@ struct Shrunk {
 // Seeds `first` to `first + count - 1`.
 struct SwarmResult {
   std::uint64_t seeds = 0, events = 0, faults = 0, incidents = 0, recovered = 0, crashes = 0,
-                replaced = 0, breakers = 0;
+                replaced = 0, breakers = 0, rolled_back = 0;
   std::uint64_t jobs_succeeded = 0, jobs_failed = 0, jobs_stopped = 0, jobs_open = 0;
   Duration simulated;
   std::uint64_t digest = 0;  // of all outcomes, in the order of their seeds

@@ -33,13 +33,15 @@ TEST(Swarm, EverythingHoldsWhateverTheSeed) {
   std::printf(
       "%llu seeds, %.0f h: %llu events, %llu faults, %llu incidents (%llu recovered), %llu "
       "machines "
-      "taken out, %llu crashes, %llu breakers; jobs: %llu succeeded, %llu failed, %llu stopped, "
+      "taken out, %llu crashes, %llu breakers, %llu updates rolled back; jobs: %llu succeeded, "
+      "%llu failed, %llu stopped, "
       "%llu open\n",
       static_cast<unsigned long long>(all.seeds), all.simulated.s() / 3600,
       static_cast<unsigned long long>(all.events), static_cast<unsigned long long>(all.faults),
       static_cast<unsigned long long>(all.incidents),
       static_cast<unsigned long long>(all.recovered), static_cast<unsigned long long>(all.replaced),
       static_cast<unsigned long long>(all.crashes), static_cast<unsigned long long>(all.breakers),
+      static_cast<unsigned long long>(all.rolled_back),
       static_cast<unsigned long long>(all.jobs_succeeded),
       static_cast<unsigned long long>(all.jobs_failed),
       static_cast<unsigned long long>(all.jobs_stopped),
@@ -50,6 +52,7 @@ TEST(Swarm, EverythingHoldsWhateverTheSeed) {
   EXPECT_GT(all.crashes, seeds / 4);
   EXPECT_GT(all.replaced, seeds / 2);
   EXPECT_GT(all.breakers, seeds / 50);
+  EXPECT_GT(all.rolled_back, seeds / 100);
   EXPECT_GT(all.jobs_succeeded, seeds / 2);
   EXPECT_GT(all.jobs_failed, 0u);
   EXPECT_GT(all.jobs_stopped, seeds / 10);

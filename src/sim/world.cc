@@ -85,6 +85,9 @@ void World::begin() {
     spec.groups.push_back({.name = group_name(i + 1),
                            .count = share(topology.nodes, i),
                            .spares = share(topology.spares, i)});
+  if (policy.lifecycle_scripts)
+    for (InstanceGroup& group : spec.groups)
+      group.lifecycle = {.source = "simulated", .on_create = "on_create.sh"};
   spec.machines_max = topology.machines_max;
   spec.breaker_percent = policy.breaker_percent;
   spec.breaker_window = policy.breaker_window;

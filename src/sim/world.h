@@ -79,7 +79,8 @@ struct Machine {
   Prng prng;
   std::vector<std::pair<RunKey, std::uint32_t>> unborn;  // asked for, still starting
   std::set<JobId> warm;
-  std::uint32_t weak = 0;  // bit i: of Scenario::weak[i]
+  std::uint32_t lifecycle_run = 0;  // under way; 0: none
+  std::uint32_t weak = 0;           // bit i: of Scenario::weak[i]
   std::int32_t drift_ppm = 0;
   std::uint32_t slow_percent = 100;  // of a step's time, its ranks
   bool is_bad_replacement = false;
@@ -207,6 +208,7 @@ class World {
   void change_cluster();
   void mend_cluster();
   void check_replay(bool at_end);
+  [[nodiscard]] std::optional<std::string> lifecycle_files(NodeId node, std::uint32_t run);
 
   // --- world_link.cc
   void connect(Machine& machine);
@@ -236,6 +238,7 @@ class World {
   void end_rank_of(Machine& machine, const RunKey& run, std::uint32_t rank, RankExit exit);
   void read_stacks(Machine& machine, const agent_effect::CollectStacks& collect);
   void run_check(Machine& machine, const server_message::StartCheck& start);
+  void try_lifecycle(Machine& machine, std::uint32_t run);
   [[nodiscard]] RankProgress page_of(const Run& run, const Rank& rank) const;
 
   // --- world_training.cc
@@ -330,6 +333,9 @@ class World {
   Instant breaker_seen_, node_added_;
   Prng operator_prng_;
   ClusterSpec made_;  // what the cluster was before its operator changed it
+  // The files of lifecycle scripts as they are now, by a number; and those that fail.
+  std::uint32_t scripts_now_ = 1;
+  std::set<std::string> bad_scripts_;
 
   std::vector<std::unique_ptr<Machine>> machines_;  // by id - 1
   std::vector<NodeId> slot_machine_;                // by slot; the newest that stands there

@@ -182,13 +182,29 @@ void World::perform(Machine& here, const AgentEffect& effect, bool) {
   } else if (const auto* check = std::get_if<agent_effect::StartCheck>(&effect)) {
     run_check(here, check->start);
   } else if (const auto* scripts = std::get_if<agent_effect::TryLifecycle>(&effect)) {
-    on_machine(here, draw(here.prng, scenario_.costs.process_start_cold),
-               [this, run = scripts->start.run](Machine& then) {
-                 step_agent(then, agent_event::LifecycleTried{run, true, "", ""});
+    here.lifecycle_run = scripts->start.run;
+    try_lifecycle(here, here.lifecycle_run);
+  } else if (std::holds_alternative<agent_effect::StopLifecycle>(effect)) {
+    here.lifecycle_run = 0;
+  } else if (const auto* retry = std::get_if<agent_effect::ArmLifecycleRetry>(&effect)) {
+    on_machine(here, retry->after,
+               [this, due = agent_event::LifecycleRetryDue{retry->run}](Machine& then) {
+                 step_agent(then, due);
                });
   } else if (std::holds_alternative<agent_effect::Leave>(effect)) {
     on_machine(here, {}, [this](Machine& then) { die(then); });
   }
+}
+
+// The files of the scripts are asked for again and again, as by a node.
+void World::try_lifecycle(Machine& here, std::uint32_t run) {
+  on_machine(here, draw(here.prng, scenario_.costs.process_start_cold), [this, run](Machine& then) {
+    if (then.lifecycle_run != run) return;
+    const auto files = lifecycle_files(then.id, run);
+    if (!files) return try_lifecycle(then, run);
+    const bool ok = !bad_scripts_.contains(*files);
+    step_agent(then, agent_event::LifecycleTried{run, ok, ok ? "" : "exit status 1", ""});
+  });
 }
 
 void World::plan_beat(Machine& here) {

@@ -105,6 +105,9 @@ void World::note_audit(const effect::Audit& audit) {
       ++traces_[job->second->incident].machines_replaced;
   }
   if (audit.kind == "breaker.open") ++outcome_.breaker_opened;
+  if (audit.kind == "update.failed" && server_ != nullptr &&
+      server_->controller().state().software_update->state == SoftwareUpdateState::kRolledBack)
+    ++outcome_.updates_rolled_back;
   const bool decided = audit.kind == "incident" &&
                        audit.text.find("verdict ") != std::string::npos &&
                        audit.text.find("verdict scheduling") == std::string::npos;
@@ -227,6 +230,23 @@ void World::check_replay(bool at_end) {
                                : "the journal's replay gives another state");
 }
 
+// What a node that asks for them is sent, once it is durable which ones these are; nullopt: nothing
+// yet.
+std::optional<std::string> World::lifecycle_files(NodeId id, std::uint32_t run) {
+  if (server_ == nullptr || writing_) return std::nullopt;
+  const Controller& core = server_->controller();
+  const NodeRecord* node = core.node(id);
+  if (node == nullptr || node->state != NodeState::kLifecycleScript || node->lifecycle.run != run)
+    return std::nullopt;
+  const LifecycleVersion* kept = core.kept_version(*node);
+  const std::string files = kept != nullptr ? kept->files : std::to_string(scripts_now_);
+  for (const GroupRecord& group : core.state().groups)
+    for (const LifecycleVersion& version : group.versions)
+      if (version.files == files && version.nodes.contains(id)) return files;
+  submit(event::LifecycleFilesRead{id, run, files, ""});
+  return std::nullopt;
+}
+
 // At whole seconds.
 void World::plan_operator(Instant from) {
   const std::int64_t each = kOperatorLooks.ns;
@@ -294,7 +314,14 @@ void World::change_cluster() {
       // Reboots may take minutes here: two batches of them, begun early, are over in the calm.
       const std::uint32_t batch = (slots() + 1) / 2 + below(slots());
       if (now() - start_ > (calm_ - start_) / 3) return;
-      return submit(event::SoftwareUpdateAsked{{}, batch, seconds(1), "operator"});
+      Deployment deployment{.batch = {.nodes = batch}, .wait = seconds(1)};
+      if (below(2) == 0) deployment.rollback_batch.percent = 60;
+      if (below(2) == 0)
+        deployment.alarms.emplace_back(effect::kAlertKinds[below(effect::kAlertKinds.size())]);
+      if (state.phase == ClusterPhase::kInService && below(4) != 0) ++scripts_now_;
+      if (state.phase == ClusterPhase::kInService && scripts_now_ > 1 && below(3) == 0)
+        bad_scripts_.insert(std::to_string(scripts_now_));
+      return submit(event::SoftwareUpdateAsked{{}, deployment, "operator"});
     }
   }
 }
@@ -302,6 +329,11 @@ void World::change_cluster() {
 void World::mend_cluster() {
   ClusterSpec spec = server_->controller().state().spec;
   if (server_->controller().state().phase == ClusterPhase::kSystemUpdating) return;
+  while (bad_scripts_.contains(std::to_string(scripts_now_))) ++scripts_now_;
+  for (const auto& [id, node] : server_->controller().state().nodes)
+    if (node.state == NodeState::kLifecycleScript &&
+        node.lifecycle.status == LifecycleStatus::kFailed)
+      return submit(event::NodeReplaceAsked{id, "operator"});
   bool is_less = false;
   for (std::size_t i = 0; i < spec.groups.size(); ++i) {
     InstanceGroup& group = spec.groups[i];

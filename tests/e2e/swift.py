@@ -146,6 +146,22 @@ class Server:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.read().decode()
 
+    def stop_proxy(self):
+        """What clients talk to: nobody listens then."""
+        proxy = self.processes.pop()
+        proxy.terminate()
+        proxy.wait(10)
+
+    def start_proxy(self):
+        with open(os.path.join(self.folder, "log"), "ab") as log:
+            self._spawn("proxy", log)
+        self._wait_for(self.port)
+
+    def _spawn(self, kind, log):
+        self.processes.append(subprocess.Popen(
+            [PYTHON, "/usr/bin/swift-%s-server" % kind,
+             os.path.join(self.folder, kind + "-server.conf")], stdout=log, stderr=log))
+
     def stop(self):
         for process in self.processes:
             process.terminate()
@@ -180,9 +196,7 @@ class Server:
             ["/usr/bin/memcached", "-l", "127.0.0.1", "-p", str(self.memcached), "-m", "16"]
             + (["-u", "nobody"] if os.getuid() == 0 else []), stdout=log, stderr=log))
         for kind in SERVERS + ("proxy",):
-            self.processes.append(subprocess.Popen(
-                [PYTHON, "/usr/bin/swift-%s-server" % kind,
-                 os.path.join(self.folder, kind + "-server.conf")], stdout=log, stderr=log))
+            self._spawn(kind, log)
         log.close()
         for port in list(self.ports.values()) + [self.port, self.memcached]:
             self._wait_for(port)

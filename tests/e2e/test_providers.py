@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 from cluster import Cluster, ClusterTest, HERE, HOLDFAST, wait_for
@@ -200,6 +201,98 @@ class Lifecycle(ClusterTest):
                 file.write("#!/bin/sh\nexit 0\n")
             c.cli("node", "replace", "n3")
             wait_for(lambda: c.json("node", "describe", "n4")["state"] == "healthy", "n4 works")
+
+    def files_of(self, c, node):
+        with open(os.path.join(c.state, "nodes", node, "lifecycle/scripts/on_create.sh")) as file:
+            return file.read()
+
+    def request(self, c, body):
+        path = os.path.join(c.folder, "request.json")
+        with open(path, "w") as file:
+            json.dump(body, file)
+        return path
+
+    def call(self, c, operation, body):
+        return json.loads(c.cli("cluster", "call", operation, "-f", self.request(c, body)))
+
+    def group(self, c):
+        return self.call(c, "DescribeCluster", {"ClusterName": "default"})["InstanceGroups"][0]
+
+    def update(self, c, **deployment):
+        batch = {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}}
+        self.call(c, "UpdateClusterSoftware", {"ClusterName": "default", "DeploymentConfig": dict(
+            deployment, RollingUpdatePolicy=batch)})
+
+    def test_an_update_whose_scripts_fail_gives_nodes_the_former_ones(self):
+        with Cluster(2, 1, prepare=self.scripts("echo former\n")) as c:
+            path = os.path.join(c.folder, "scripts/on_create.sh")
+            with open(path, "w") as file:  # the spare is first, and n1 does not bear it
+                file.write("#!/bin/sh\n[ $HOLDFAST_NODE = n3 ] || exit 7\n")
+            self.update(c)
+            wait_for(lambda: self.group(c)["SoftwareUpdateStatus"].startswith("Rollback"),
+                     "it rolls back", 120)
+            server = c.server_pid()
+            os.kill(server, signal.SIGKILL)
+            wait_for(lambda: c.json("status")["server_pid"] != server, "another server")
+            wait_for(lambda: self.group(c)["SoftwareUpdateStatus"] == "RollbackComplete",
+                     "all are back", 120)
+            for node in ("n1", "n2", "n3"):
+                self.assertIn("former", self.files_of(c, node))
+                self.assertEqual(c.nodes()[node]["state"], "healthy")
+            failed = [event["text"] for event in c.events() if event["kind"] == "update.failed"]
+            self.assertIn("n1 did not come back: its lifecycle scripts have failed", failed[-1])
+            self.assertIn("2 went back to the former lifecycle scripts, 0 did not", failed[-1])
+            # A machine that comes now gets them too, until the next update.
+            c.cli("node", "replace", "n2")
+            wait_for(lambda: c.nodes().get("n4", {}).get("state") == "healthy", "n4 works")
+            self.assertIn("former", self.files_of(c, "n4"))
+            with open(path, "w") as file:
+                file.write("#!/bin/sh\necho newer\n")
+            self.update(c)
+            wait_for(lambda: self.group(c)["SoftwareUpdateStatus"] == "Succeeded", "updated", 120)
+            for node in ("n1", "n3", "n4"):
+                self.assertIn("newer", self.files_of(c, node))
+
+    def test_an_alarm_rolls_an_update_back(self):
+        with Cluster(1, 1, prepare=self.scripts("echo former\n")) as c:
+            with open(os.path.join(c.folder, "scripts/on_create.sh"), "w") as file:
+                file.write("#!/bin/sh\necho newer\n")
+            refused = c.call("cluster", "call", "UpdateClusterSoftware", "-f", self.request(
+                c, {"ClusterName": "default", "DeploymentConfig": {
+                    "AutoRollbackConfiguration": [{"AlarmName": "cpu"}]}}))
+            self.assertNotEqual(refused.returncode, 0)
+            self.assertIn("job.failed", refused.stderr + refused.stdout)
+            self.update(c, WaitIntervalInSeconds=3600,
+                        AutoRollbackConfiguration=[{"AlarmName": "job.failed"}])
+            wait_for(lambda: "newer" in self.files_of(c, "n2")
+                     and c.nodes()["n2"]["state"] == "healthy", "the first batch", 60)
+            c.submit("bad", command=["/bin/false"], nodes=1, checkpoint=False)
+            c.wait_job("bad", "failed")
+            wait_for(lambda: self.group(c)["SoftwareUpdateStatus"] == "RollbackComplete", "it is back", 60)
+            self.assertIn("former", self.files_of(c, "n2"))
+            self.assertIn("alarm 'job.failed': bad",
+                          self.call(c, "DescribeCluster", {"ClusterName": "default"})["FailureMessage"])
+
+    def test_a_schedule_updates_by_itself(self):
+        with Cluster(1, 0) as c:
+            at = time.gmtime(time.time() + 90)
+            self.call(c, "CreateCluster", {"ClusterName": "nightly", "InstanceGroups": [{
+                "InstanceGroupName": "workers", "InstanceCount": 1, "InstanceType": "ml.g5.8xlarge",
+                "ExecutionRole": "arn:aws:iam::123456789012:role/hyperpod",
+                "ScheduledUpdateConfig": {"ScheduleExpression": "cron(%d %d %d %d ? %d)" % (
+                    at.tm_min, at.tm_hour, at.tm_mday, at.tm_mon, at.tm_year)}}]})
+
+            def events():
+                said = self.call(c, "ListClusterEvents", {"ClusterName": "nightly"})
+                return [event["Description"] for event in said["Events"]]
+            wait_for(lambda: any("is the next one" in text for text in events()), "it is planned", 30)
+
+            def is_updated():
+                group = self.call(c, "DescribeCluster", {"ClusterName": "nightly"})["InstanceGroups"][0]
+                return group.get("SoftwareUpdateStatus") == "Succeeded"
+            wait_for(is_updated, "its time has come", 150)
+            self.assertTrue(any("asked for by the schedule" in text for text in events()))
+            self.call(c, "DeleteCluster", {"ClusterName": "nightly"})
 
 
 if __name__ == "__main__":

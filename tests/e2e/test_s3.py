@@ -146,5 +146,90 @@ class Tier(ClusterTest):
         self.assertIn("has no commit", said)
 
 
+
+class Lifecycle(ClusterTest):
+    """A group's LifeCycleConfig whose SourceS3Uri is in the store."""
+
+    def cluster(self, prefix):
+        """One node of a cluster of the API, whose scripts are below the prefix."""
+        return {"ClusterName": "ml", "InstanceGroups": [{
+            "InstanceGroupName": "workers", "InstanceCount": 1, "InstanceType": "ml.g5.8xlarge",
+            "ExecutionRole": "arn:aws:iam::123456789012:role/hyperpod",
+            "LifeCycleConfig": {"SourceS3Uri": "s3://bucket/" + prefix, "OnCreate": "on_create.sh"}}]}
+
+    def create(self, c, prefix):
+        path = os.path.join(c.folder, "cluster.json")
+        with open(path, "w") as file:
+            json.dump(self.cluster(prefix), file)
+        c.cli("cluster", "create", "-f", path)
+
+    def put(self, c, name, text):
+        path = os.path.join(c.folder, "object")
+        with open(path, "w") as file:
+            file.write(text)
+        run(TRANSFER, "put", path, "s3://bucket/" + name)
+
+    def describe(self, c):
+        return c.json("cluster", "describe", "ml")
+
+    def wait_message(self, c, *parts):
+        def told():
+            message = self.describe(c).get("FailureMessage", "")
+            return all(part in message for part in parts)
+        wait_for(told, "a FailureMessage with %s" % (parts,), 120)
+
+    def wait_in_service(self, c):
+        wait_for(lambda: self.describe(c)["ClusterStatus"] == "InService", "the node works", 120)
+        self.assertEqual(self.describe(c).get("FailureMessage", ""), "")
+        nodes = c.json("--cluster", "ml", "node", "list")["nodes"]
+        self.assertEqual([node["id"] for node in nodes], ["n1"], "no machine was to blame")
+
+    def test_what_is_missing_is_told_and_waited_for(self):
+        with Cluster(1, 0) as c:
+            self.create(c, "life/late")
+            self.wait_message(c, "s3://bucket/life/late", "no objects")
+            self.put(c, "life/late/tools/greet.sh", "echo hello from $HOLDFAST_NODE\n")
+            self.wait_message(c, "'on_create.sh' is not there")
+            self.put(c, "life/late/on_create.sh", "#!/bin/sh\n. ./tools/greet.sh\n")
+            self.wait_in_service(c)
+            self.assertIn("hello from n1", c.cli("--cluster", "ml", "node", "logs", "n1"))
+            c.cli("cluster", "delete", "ml")
+
+    def test_a_store_that_is_down_is_waited_for(self):
+        with Cluster(1, 0) as c:
+            self.put(c, "life/down/on_create.sh", "#!/bin/sh\nexit 0\n")
+            SERVER.stop_proxy()
+            try:
+                self.create(c, "life/down")
+                self.wait_message(c, "lifecycle scripts cannot be read", "bucket")
+            finally:
+                SERVER.start_proxy()
+            self.wait_in_service(c)
+            c.cli("cluster", "delete", "ml")
+
+    def test_keys_that_are_refused_are_told_and_tried_again(self):
+        keys = tempfile.NamedTemporaryFile("w", prefix="holdfast-keys-")
+        self.addCleanup(keys.close)
+
+        def write_keys(secret):
+            keys.seek(0)
+            keys.truncate()
+            keys.write("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n"
+                       % (swift.ACCESS_KEY, secret))
+            keys.flush()
+        write_keys("hunter2")
+        self.addCleanup(os.environ.update, SERVER.environment)
+        os.environ["AWS_SHARED_CREDENTIALS_FILE"] = keys.name
+        del os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+        with Cluster(1, 0) as c:
+            self.create(c, "life/keys")
+            self.wait_message(c, "SignatureDoesNotMatch")
+            self.assertNotIn("hunter2", json.dumps(self.describe(c)))
+            write_keys(swift.SECRET_KEY)
+            self.put(c, "life/keys/on_create.sh", "#!/bin/sh\nexit 0\n")
+            self.wait_in_service(c)
+            c.cli("cluster", "delete", "ml")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -294,6 +294,55 @@ class Ssh(ClusterTest):
             wait_for(lambda: list(self.hosts_of(c)) == ["n2"], "the host of n1 freed")
             self.assertEqual(self.hosts_of(c)["n2"], "host-2")
 
+    def hosts_of_all(self, c):
+        """[host] of each cluster of the server, sorted."""
+        paths = [os.path.join(c.state, "hosts.json")]
+        folder = os.path.join(c.state, "clusters")
+        paths += [os.path.join(folder, name, "hosts.json") for name in sorted(os.listdir(folder))]
+        found = []
+        for path in paths:
+            with open(path) as file:
+                found += json.load(file).values()
+        return sorted(found)
+
+    def test_two_clusters_of_one_inventory_share_no_host(self):
+        with self.up(1, 0, self.rack.inventory()) as c:
+            def create(name, count):
+                path = os.path.join(c.folder, name + ".json")
+                with open(path, "w") as file:
+                    json.dump({"ClusterName": name, "InstanceGroups": [{
+                        "InstanceGroupName": "workers", "InstanceCount": count,
+                        "InstanceType": "simulated",
+                        "ExecutionRole": "arn:aws:iam::123456789012:role/hyperpod"}]}, file)
+                c.cli("cluster", "create", "-f", path)
+
+            def is_in_service():
+                return c.json("cluster", "describe", "two")["ClusterStatus"] == "InService"
+            create("two", 2)
+            wait_for(is_in_service, "the second cluster", 90)
+            self.assertEqual(self.hosts_of_all(c), ["host-1", "host-2", "host-3"])
+            create("three", 1)
+            message = wait_for(lambda: c.json("cluster", "describe", "three").get("FailureMessage"),
+                               "why the third has none", 90)
+            self.assertIn("3 serve other clusters of this server", message)
+            # A control plane that dies knows it before the first cluster looks for a host.
+            server = c.json("status")["server_pid"]
+            os.kill(server, signal.SIGKILL)
+            wait_for(lambda: c.json("status")["server_pid"] != server, "another server")
+            c.cli("node", "replace", "n1")
+            wait_for(lambda: self.states(c).get("n2") == "healthy" or any(
+                "serve other clusters" in event["text"] for event in c.events()), "n1 replaced", 90)
+            wait_for(is_in_service, "the second cluster is back", 90)
+            self.assertEqual(len(set(self.hosts_of_all(c))), len(self.hosts_of_all(c)))
+            # What one gives back the other one gets.
+            c.cli("cluster", "delete", "two")
+            wait_for(lambda: c.call("cluster", "describe", "two").returncode == 4, "it is gone", 90)
+            c.cli("--cluster", "three", "node", "add")
+            wait_for(lambda: c.json("cluster", "describe", "three")["ClusterStatus"] == "InService",
+                     "the third cluster", 90)
+            c.cli("cluster", "delete", "three")
+            wait_for(lambda: c.call("cluster", "describe", "three").returncode == 4, "it is gone", 90)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "api/hyperpod/deployment.h"
 #include "api/hyperpod/service_model.h"
 #include "api/hyperpod/timestamp.h"
 #include "model/json_text.h"
@@ -64,6 +65,9 @@ json group_details(const GroupView& view) {
   if (group.count_min > 0) details["MinCount"] = group.count_min;
   if (!details.contains("InstanceRequirements") && !group.instance_types.empty())
     details["InstanceType"] = group.instance_types.front();
+  if (view.update) details["SoftwareUpdateStatus"] = text(*view.update);
+  if (view.update_config)
+    details["ActiveSoftwareUpdateConfig"] = show_deployment(*view.update_config);
   json checks = json::array();
   for (const CheckKind kind : group.checks_on_start) checks.push_back(text(kind));
   if (!checks.empty()) details["OnStartDeepHealthChecks"] = std::move(checks);

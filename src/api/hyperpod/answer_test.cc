@@ -59,6 +59,7 @@ std::string created_body() {
           {{"PatchingStrategy", "WhenIdle"},
            {"PatchSchedule", {{"NextPatchDate", "2026-12-01T00:00:00Z"}}}}},
          {"NetworkInterface", {{"InterfaceType", "efa"}}},
+         {"ScheduledUpdateConfig", {{"ScheduleExpression", "cron(0 3 ? * SUN *)"}}},
          {"InstanceStorageConfigs", {{{"EbsVolumeConfig", {{"VolumeSizeInGB", 500}}}}}},
          {"OverrideVpcConfig", {{"SecurityGroupIds", {"sg-1"}}, {"Subnets", {"subnet-1"}}}}}}},
       {"VpcConfig", {{"SecurityGroupIds", {"sg-1"}}, {"Subnets", {"subnet-1"}}}},
@@ -83,7 +84,7 @@ ClusterView view() {
           .created = kCreated,
           .is_continuous = spec.is_continuous,
           .specification = spec.specification,
-          .groups = {{spec.groups[0], 3, GroupStatus::kCreating}}};
+          .groups = {{spec.groups[0], 3, GroupStatus::kCreating, {}, {}}}};
 }
 
 NodeView node_view(std::uint32_t number) {
@@ -120,10 +121,23 @@ TEST(HyperPodAnswer, DescribesAClusterAsItWasAskedFor) {
 TEST(HyperPodAnswer, DescribesAClusterThatNobodySpecified) {
   ClusterView plain{.name = "default", .arn = cluster_arn(kSite, kId), .recovers_nodes = false};
   plain.failure_message = "\xff no machine";
-  plain.groups = {{{.name = "nodes", .count = 2}, 0, GroupStatus::kFailed}};
+  plain.groups = {{{.name = "nodes", .count = 2}, 0, GroupStatus::kFailed, {}, {}}};
   const json answer = checked("DescribeCluster", answer_describe_cluster(plain));
   EXPECT_EQ(answer["NodeRecovery"], "None");
   EXPECT_FALSE(answer.contains("NodeProvisioningMode"));
+}
+
+TEST(HyperPodAnswer, ShowsAnUpdateOfTheSoftware) {
+  ClusterView cluster = view();
+  cluster.groups[0].update = UpdateStatus::kRollbackInProgress;
+  cluster.groups[0].update_config = Deployment{.batch = {.nodes = 2}, .alarms = {"job.failed"}};
+  const json answer = checked("DescribeCluster", answer_describe_cluster(cluster));
+  const json& group = answer["InstanceGroups"][0];
+  EXPECT_EQ(group["SoftwareUpdateStatus"], "RollbackInProgress");
+  const json& active = group["ActiveSoftwareUpdateConfig"];
+  EXPECT_EQ(active["RollingUpdatePolicy"]["MaximumBatchSize"]["Value"], 2);
+  EXPECT_EQ(active["AutoRollbackConfiguration"][0]["AlarmName"], "job.failed");
+  EXPECT_EQ(group["ScheduledUpdateConfig"]["ScheduleExpression"], "cron(0 3 ? * SUN *)");
 }
 
 TEST(HyperPodAnswer, DescribesNodes) {

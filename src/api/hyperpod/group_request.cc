@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "api/hyperpod/deployment.h"
+#include "model/cron.h"
 #include "model/json_text.h"
 
 namespace holdfast::hyperpod {
@@ -55,6 +57,14 @@ std::optional<ApiError> check_group(const json& group) {
     return invalid(which +
                    "OnStartDeepHealthChecks: the checks here are InstanceStress and "
                    "InstanceConnectivity.");
+  if (group.contains("ScheduledUpdateConfig")) {
+    const json& schedule = group["ScheduledUpdateConfig"];
+    const auto cron = parse_cron(schedule["ScheduleExpression"].get<std::string>());
+    if (!cron.ok()) return invalid(which + "ScheduleExpression: " + cron.error().detail);
+    const auto deployment = read_deployment(schedule.value("DeploymentConfig", json::object()));
+    if (const auto* error = std::get_if<ApiError>(&deployment))
+      return invalid(which + "ScheduledUpdateConfig." + error->message);
+  }
   return check_lifecycle(name, group.value("LifeCycleConfig", json::object()));
 }
 
@@ -74,6 +84,11 @@ InstanceGroup read_group(const json& asked) {
   if (asked.contains("OnStartDeepHealthChecks"))
     group.checks_on_start =
         read_check_kinds(asked["OnStartDeepHealthChecks"]).value_or(std::vector<CheckKind>{});
+  if (asked.contains("ScheduledUpdateConfig")) {
+    const json& schedule = asked["ScheduledUpdateConfig"];
+    const auto deployment = read_deployment(schedule.value("DeploymentConfig", json::object()));
+    group.schedule = {schedule["ScheduleExpression"], std::get<Deployment>(deployment)};
+  }
   group.specification = asked.dump();
   return group;
 }

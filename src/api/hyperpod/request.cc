@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "api/hyperpod/deployment.h"
 #include "api/hyperpod/group_request.h"
 #include "api/hyperpod/timestamp.h"
 #include "api/hyperpod/validate.h"
@@ -120,23 +121,9 @@ Parsed read_update_software(const Asked& asked) {
   request::UpdateClusterSoftware update{.cluster = asked.cluster};
   for (const json& group : asked.body.value("InstanceGroups", json::array()))
     update.groups.push_back(text(group, "InstanceGroupName"));
-  const json deployment = asked.body.value("DeploymentConfig", json::object());
-  if (deployment.contains("AutoRollbackConfiguration"))
-    return invalid(
-        "DeploymentConfig.AutoRollbackConfiguration names alarms of CloudWatch, which "
-        "nobody watches here. Leave it out.");
-  update.wait = seconds(deployment.value("WaitIntervalInSeconds", 0));
-  if (!deployment.contains("RollingUpdatePolicy")) return Request(std::move(update));
-  const json& batch = deployment["RollingUpdatePolicy"]["MaximumBatchSize"];
-  const std::uint32_t value = batch["Value"];
-  if (batch["Type"] == "INSTANCE_COUNT") {
-    update.batch_nodes = value;
-  } else if (value > 100) {
-    return invalid("MaximumBatchSize.Value " + std::to_string(value) +
-                   " is not allowed for CAPACITY_PERCENTAGE. Give 1 to 100.");
-  } else {
-    update.batch_percent = value;
-  }
+  auto deployment = read_deployment(asked.body.value("DeploymentConfig", json::object()));
+  if (const auto* error = std::get_if<ApiError>(&deployment)) return *error;
+  update.deployment = std::get<Deployment>(std::move(deployment));
   return Request(std::move(update));
 }
 

@@ -40,9 +40,8 @@ struct UpdateCluster {
 };
 struct UpdateClusterSoftware {
   ClusterRef cluster;
-  std::vector<std::string> groups;                          // empty: all
-  std::optional<std::uint32_t> batch_nodes, batch_percent;  // at most so many at a time
-  Duration wait;                                            // between two batches
+  std::vector<std::string> groups;  // empty: all
+  Deployment deployment;
 };
 struct DeleteCluster {
   ClusterRef cluster;

@@ -295,14 +295,37 @@ TEST(HyperPodRequest, ReadsSoftwareUpdates) {
   };
   const auto update = parsed<request::UpdateClusterSoftware>("UpdateClusterSoftware",
                                                              deployment("INSTANCE_COUNT", 300));
-  EXPECT_EQ(update.batch_nodes, 300U);
-  EXPECT_EQ(update.wait, seconds(60));
+  EXPECT_EQ(update.deployment.batch, BatchSize{.nodes = 300});
+  EXPECT_EQ(update.deployment.rollback_batch, BatchSize{});
+  EXPECT_EQ(update.deployment.wait, seconds(60));
   EXPECT_EQ(parsed<request::UpdateClusterSoftware>("UpdateClusterSoftware",
                                                    deployment("CAPACITY_PERCENTAGE", 50))
-                .batch_percent,
-            50U);
+                .deployment.batch,
+            BatchSize{.percent = 50});
   EXPECT_THAT(refused("UpdateClusterSoftware", deployment("CAPACITY_PERCENTAGE", 101)).message,
               HasSubstr("101 is not allowed"));
+}
+
+TEST(HyperPodRequest, ReadsSchedulesOfUpdates) {
+  const json schedule = {
+      {"ScheduleExpression", "cron(0 3 ? * SUN *)"},
+      {"DeploymentConfig", {{"AutoRollbackConfiguration", {{{"AlarmName", "job.failed"}}}}}}};
+  const auto request = parsed<request::CreateCluster>(
+      "CreateCluster", create_with("ScheduledUpdateConfig", schedule));
+  const InstanceGroup& read = request.spec.groups.at(0);
+  ASSERT_TRUE(read.schedule);
+  EXPECT_EQ(read.schedule->expression, "cron(0 3 ? * SUN *)");
+  EXPECT_THAT(read.schedule->deployment.alarms, ElementsAre("job.failed"));
+  const auto refusal = [&](const char* member, const json& value) {
+    json other = schedule;
+    other[member] = value;
+    return refused("CreateCluster", create_with("ScheduledUpdateConfig", other)).message;
+  };
+  EXPECT_THAT(refusal("ScheduleExpression", "cron(0 25 ? * SUN *)"),
+              HasSubstr("'workers': ScheduleExpression: hours: '25'"));
+  EXPECT_THAT(
+      refusal("DeploymentConfig", {{"AutoRollbackConfiguration", {{{"AlarmName", "cpu-high"}}}}}),
+      HasSubstr("there is no alarm 'cpu-high'"));
 }
 
 TEST(HyperPodRequest, BindsTokensToTheirQuery) {

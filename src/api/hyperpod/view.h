@@ -34,6 +34,13 @@ enum class GroupStatus {
   kSystemUpdating,
   kDeleting
 };
+enum class UpdateStatus {
+  kInProgress,
+  kSucceeded,
+  kFailed,
+  kRollbackInProgress,
+  kRollbackComplete
+};
 enum class InstanceStatus {
   kRunning,
   kFailure,
@@ -53,6 +60,8 @@ struct GroupView {
   InstanceGroup group;
   std::uint32_t current_count = 0;  // instances that are there now
   GroupStatus status = GroupStatus::kInService;
+  std::optional<UpdateStatus> update;       // of its software, the last one; nullopt: never
+  std::optional<Deployment> update_config;  // while it lasts
 };
 
 struct ClusterView {
@@ -113,6 +122,9 @@ inline constexpr auto kWords<hyperpod::ClusterStatus> = std::to_array<std::strin
 template <>
 inline constexpr auto kWords<hyperpod::GroupStatus> = std::to_array<std::string_view>(
     {"InService", "Creating", "Updating", "Failed", "Degraded", "SystemUpdating", "Deleting"});
+template <>
+inline constexpr auto kWords<hyperpod::UpdateStatus> = std::to_array<std::string_view>(
+    {"InProgress", "Succeeded", "Failed", "RollbackInProgress", "RollbackComplete"});
 template <>
 inline constexpr auto kWords<hyperpod::InstanceStatus> =
     std::to_array<std::string_view>({"Running", "Failure", "Pending", "ShuttingDown",

@@ -92,6 +92,7 @@ json swarm_json(const sim::SwarmResult& result, Duration wall) {
           {"server_crashes", result.crashes},
           {"machines_replaced", result.replaced},
           {"breaker_opened", result.breakers},
+          {"updates_rolled_back", result.rolled_back},
           {"jobs",
            {{"succeeded", result.jobs_succeeded},
             {"failed", result.jobs_failed},
@@ -105,12 +106,14 @@ json swarm_json(const sim::SwarmResult& result, Duration wall) {
 std::string swarm_text(const sim::SwarmResult& result, Duration wall, const Paint& paint) {
   std::string out = fmt::format(
       "{} seeds in {}: {} simulated, {} events, {} faults, {} deaths of the control plane\n"
-      "{} incidents, {} recovered; {} machines replaced; the breaker opened {} times\n"
+      "{} incidents, {} recovered; {} machines replaced; the breaker opened {} times, {} updates "
+      "rolled back\n"
       "jobs: {} succeeded, {} failed, {} stopped, {} still there; digest {:016x}\n",
       result.seeds, duration_text(wall), duration_text(result.simulated),
       number_text(static_cast<double>(result.events)), result.faults, result.crashes,
-      result.incidents, result.recovered, result.replaced, result.breakers, result.jobs_succeeded,
-      result.jobs_failed, result.jobs_stopped, result.jobs_open, result.digest);
+      result.incidents, result.recovered, result.replaced, result.breakers, result.rolled_back,
+      result.jobs_succeeded, result.jobs_failed, result.jobs_stopped, result.jobs_open,
+      result.digest);
   return out +
          (result.failed.empty()
               ? paint(Ink::kGreen, "every property held in every seed")

@@ -194,6 +194,7 @@ std::optional<std::string> Controller::check_invariants() const {
 
 void Controller::audit(effect::Severity severity, std::string kind, std::string text, NodeId node,
                        JobId job, IncidentId incident) {
+  if (severity == effect::Severity::kAlert) heed_alarm(kind, text);
   out_->push_back(effect::Audit{severity, std::move(kind), std::move(text), node, job, incident});
 }
 

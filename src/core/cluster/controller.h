@@ -82,6 +82,10 @@ class Controller {
   [[nodiscard]] const JobRecord* find_job_by_token(const std::string& token) const;
   // Of its group; nullptr: none.
   [[nodiscard]] const LifecycleScripts* scripts_of(const NodeRecord& node) const;
+  // What it gets instead of the files of now; nullptr: those.
+  [[nodiscard]] const LifecycleVersion* kept_version(const NodeRecord& node) const;
+  // Whether SchedulesLookedAt{now} would do something. O(groups).
+  [[nodiscard]] bool is_due(WallTime now) const;
   // Fingerprint of the whole state; costs O(state).
   [[nodiscard]] std::uint64_t digest() const;
   // The first broken invariant, for tests.
@@ -103,6 +107,8 @@ class Controller {
   void on(const event::ClusterUpdateAsked& asked);
   void on(const event::NodesRemoveAsked& asked);
   void on(const event::SoftwareUpdateAsked& asked);
+  // controller_schedule.cc: when it is updated by itself
+  void on(const event::SchedulesLookedAt& looked);
   // controller_health.cc: a node that is ill
   void on(const event::NodeFault& fault);
   void on(const event::NodeFaultCleared& cleared);
@@ -126,6 +132,7 @@ class Controller {
   [[nodiscard]] Result<void> check_governance_asked(const event::GovernanceAsked& asked) const;
   // controller_lifecycle.cc: the user's programs that make a machine a node
   void on(const event::LifecycleReported& reported);
+  void on(const event::LifecycleFilesRead& read);
   // A machine that has come, or has come back: it works when its checks have passed.
   void admit(NodeRecord& node, const std::vector<CheckKind>& kinds, const std::string& by,
              const std::string& how);
@@ -143,6 +150,10 @@ class Controller {
   void on_lifecycle_late(const TimerId& timer);
   void fail_lifecycle(NodeRecord& node, const std::string& why, const std::string& log_tail);
   void start_over(NodeRecord& node, const std::string& reason, bool is_second_machine);
+  [[nodiscard]] std::uint32_t version_of(const NodeRecord& node);
+  [[nodiscard]] std::uint32_t usual_version(const GroupRecord& group);
+  void forget_versions(GroupRecord& group);
+  void forget_version_of(const NodeRecord& node);
 
   void hold(NodeRecord& node, CheckRun& run, bool is_partner);
   void check_soon(CheckId id);
@@ -181,7 +192,11 @@ class Controller {
   [[nodiscard]] Result<void> check_update(const event::SoftwareUpdateAsked& asked) const;
   void update_soon(Instant at);
   void advance_update();
-  void update_over(NodeRecord& node);
+  void take_batch(SoftwareUpdate& update);
+  void update_over(NodeRecord& node, const std::string& reason);
+  void heed_alarm(const std::string& kind, const std::string& text);
+  [[nodiscard]] bool goes_back(const NodeRecord& node);
+  void begin_rollback(SoftwareUpdate& update);
   void end_update();
 
   void add_node(std::uint32_t group, std::uint32_t place);

@@ -38,9 +38,15 @@ class ControllerTest : public testing::Test {
     effects_.clear();
     controller_.step(now_, event, effects_);
     EXPECT_EQ(controller_.check_invariants(), std::nullopt);
-    for (const Effect& effect : effects_)
+    for (const Effect& effect : effects_) {
       if (const auto* timer = std::get_if<effect::ArmTimer>(&effect))
         timers_[timer->timer] = timer->at;
+      const auto* audit = std::get_if<effect::Audit>(&effect);
+      const bool is_alert = audit != nullptr && audit->severity == effect::Severity::kAlert;
+      if (is_alert) {
+        EXPECT_THAT(effect::kAlertKinds, testing::Contains(audit->kind)) << "people wait for it";
+      }
+    }
   }
 
   // --- nodes

@@ -132,6 +132,9 @@ void Controller::on(const event::ClusterUpdateAsked& asked) {
       continue;
     }
     group.number = before->number;
+    GroupRecord& record = *find_group(group.number);
+    if (group.lifecycle != before->lifecycle) record.kept_version = 0;
+    if (group.schedule != before->schedule) record.next_update = {};
     gone.erase(before);
   }
   state_.spec.groups = std::move(groups);
@@ -247,8 +250,7 @@ void Controller::on_capacity_timer(const TimerId& timer) {
 void Controller::resume_groups() {
   if (state_.phase == ClusterPhase::kCreating || state_.phase == ClusterPhase::kUpdating)
     arm_capacity_limit();
-  if (state_.software_update && state_.software_update->state == SoftwareUpdateState::kInProgress)
-    update_soon(now_);
+  if (state_.software_update && state_.software_update->is_under_way()) update_soon(now_);
   if (state_.spec.is_continuous)
     for (const GroupRecord& group : state_.groups)
       if (group.provisioning_failures >= kProvisioningFailuresMax) arm_capacity_retry(group.number);

@@ -218,7 +218,7 @@ TEST_F(GroupsTest, AClusterThatGotItsNodesInTimeDoesNotFail) {
 
 TEST_F(GroupsTest, TagsChangeNothingButThemselves) {
   make_cluster({.groups = {group("workers", 2)}});
-  step(event::SoftwareUpdateAsked{{}, 1, seconds(60), "admin"});
+  step(event::SoftwareUpdateAsked{{}, {.batch = {.nodes = 1}, .wait = seconds(60)}, "admin"});
   ClusterSpec spec = state().spec;
   spec.specification = R"({"Tags":[{"Key":"team","Value":"a"}]})";
   EXPECT_TRUE(controller_.check(event::ClusterUpdateAsked{spec, "admin"}).ok());
@@ -263,7 +263,7 @@ TEST_F(GroupsTest, ARebootThatIsAskedForComesBackUnderTheSameId) {
 
 TEST_F(GroupsTest, AnUpdateGoesBatchByBatchSparesFirst) {
   make_cluster({.groups = {group("workers", 3, 1)}});
-  step(event::SoftwareUpdateAsked{{}, 2, seconds(60), "admin"});
+  step(event::SoftwareUpdateAsked{{}, {.batch = {.nodes = 2}, .wait = seconds(60)}, "admin"});
   EXPECT_EQ(state().phase, ClusterPhase::kSystemUpdating);
   EXPECT_THAT(asked<effect::Reboot>(), ElementsAre(4u, 1u));
   EXPECT_TRUE(node(4).updating);
@@ -294,7 +294,7 @@ TEST_F(GroupsTest, ANodeThatIsAwayTakesItsPlaceAlongWhenItIsRemoved) {
 
 TEST_F(GroupsTest, TheFirstMachineThatWorksAgainBringsTheOthers) {
   make_cluster({.groups = {group("workers", 2)}});
-  step(event::SoftwareUpdateAsked{{}, 2, {}, "admin"});
+  step(event::SoftwareUpdateAsked{{}, {.batch = {.nodes = 2}}, "admin"});
   for (const std::uint32_t n : {1u, 3u, 4u, 5u}) gone(n);
   EXPECT_THAT(asked<effect::Provision>(), IsEmpty()) << "three in a row have failed";
   reboot(2);
@@ -303,7 +303,7 @@ TEST_F(GroupsTest, TheFirstMachineThatWorksAgainBringsTheOthers) {
 
 TEST_F(GroupsTest, AnUpdateThatBreaksANodeStops) {
   make_cluster({.groups = {group("workers", 3)}});
-  step(event::SoftwareUpdateAsked{{"workers"}, 1, {}, "admin"});
+  step(event::SoftwareUpdateAsked{{"workers"}, {.batch = {.nodes = 1}}, "admin"});
   lose({1});
   fire_update();
   EXPECT_EQ(state().software_update->state, SoftwareUpdateState::kFailed);
@@ -315,7 +315,7 @@ TEST_F(GroupsTest, AnUpdateMovesTheJobsOfABatchOnce) {
   make_cluster({.groups = {group("workers", 4)}});
   submit(1, 2);
   run_to(10);
-  step(event::SoftwareUpdateAsked{{}, 4, {}, "admin"});
+  step(event::SoftwareUpdateAsked{{}, {.batch = {.nodes = 4}}, "admin"});
   EXPECT_THAT(asked<effect::Reboot>(), ElementsAre(3u, 4u));
   drain_all();
   EXPECT_EQ(job().state, JobState::kQueued);

@@ -49,7 +49,8 @@ void Controller::set_node(NodeRecord& node, NodeState to, std::string reason) {
   change(node, [to](NodeRecord& changed) { changed.state = to; });
   if (node.updating &&
       (to == NodeState::kHealthy || to == NodeState::kReplacing || to == NodeState::kGone))
-    update_over(node);
+    update_over(node, reason);
+  if (to == NodeState::kGone) forget_version_of(node);
   node.reason = std::move(reason);
   node.since = now_;
 }
