@@ -342,8 +342,9 @@ class _Reading:
         if manifest is None:
             raise problem
         shard = self.engine.shard(FOLDER, *image, manifest)
-        threads = max(4, _threads())  # more than cores: some wait for the disk
-        return self._read(shard, threads, image, only_verify)
+        # More than cores: most wait for the disk, the others check and copy what it gave.
+        local_world = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+        return self._read(shard, max(4, 8 // local_world, _threads()), image, only_verify)
 
     def _read(self, shard, threads, image, only_verify):
         from . import _state as states

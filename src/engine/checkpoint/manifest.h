@@ -67,6 +67,8 @@ struct Manifest {
 // save(): what an earlier run left in the folder has another.
 [[nodiscard]] std::string write_entry(const ShardEntry& entry, const std::string& save);
 [[nodiscard]] std::string write_failure(const Error& why, const std::string& save);
+// Which save() an entry is of; nullopt: it is none, or torn.
+[[nodiscard]] std::optional<std::string> save_of_entry(std::string_view text);
 struct EntryOrFailure {
   std::string save;
   std::optional<ShardEntry> entry;

@@ -3,8 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
 
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "engine/checkpoint/image_test.h"
@@ -125,6 +131,43 @@ TEST_F(SnapshotsTest, AnImageThatIsNotWhatItIsCalledIsDropped) {
   ASSERT_TRUE(snapshots.publish(room->number, at(1), 8192, false).ok());
   EXPECT_EQ(snapshots.open(at(1)).error().code, Errc::kNotFound);
   EXPECT_FALSE(snapshots.publish(room->number, at(1), 8192, false).ok());
+}
+
+// Kilobytes of this process's memory at `at` that large pages of shared memory hold.
+std::uint64_t in_large_pages_kib(const void* at) {
+  std::ifstream maps("/proc/self/smaps");
+  bool is_it = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uint64_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " ", &begin, &end) == 2)
+      is_it = begin == reinterpret_cast<std::uintptr_t>(at);
+    std::uint64_t kib = 0;
+    if (is_it && std::sscanf(line.c_str(), "ShmemPmdMapped: %" SCNu64, &kib) == 1) return kib;
+  }
+  return 0;
+}
+
+TEST_F(SnapshotsTest, MemoryComesInLargePagesAndIsThere) {
+  constexpr std::uint64_t kBytes = (5 << 20) + 4096;
+  const auto made = Region::make(kBytes);
+  ASSERT_TRUE(made.ok());
+  struct stat status {};
+  ASSERT_EQ(::fstat((*made)->fd(), &status), 0);
+  EXPECT_EQ(static_cast<std::uint64_t>(status.st_size), kBytes);
+  EXPECT_EQ(static_cast<std::uint64_t>(status.st_blocks) * 512, kBytes) << "none is made later";
+  const auto other = Region::map(::dup((*made)->fd()), kBytes, true);
+  ASSERT_TRUE(other.ok());
+  (*made)->bytes().back() = std::byte{7};
+  EXPECT_EQ((*other)->bytes().back(), std::byte{7});
+  EXPECT_EQ(std::ranges::count((*made)->bytes(), std::byte{0}), kBytes - 1);
+  struct utsname kernel {};
+  ASSERT_EQ(::uname(&kernel), 0);
+  if (std::atof(kernel.release) < 6.1) GTEST_SKIP() << "only Linux 6.1 and later give them";
+  const std::uint64_t here = in_large_pages_kib((*made)->bytes().data());
+  const std::uint64_t there = in_large_pages_kib((*other)->bytes().data());
+  if (here == 0 && there == 0) GTEST_SKIP() << "this kernel has no large pages of shared memory";
+  EXPECT_EQ(here, 4096u);
+  EXPECT_EQ(there, 4096u);
 }
 
 // With a server in another thread: what a rank left outlives its connection, and a persist that it
