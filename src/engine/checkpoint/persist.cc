@@ -30,10 +30,11 @@ Result<std::string> write_shard(Folder& folder, const ShardHeader& header,
                                 std::span<const std::byte> image, unsigned threads,
                                 const Seal& seal) {
   HF_TRY(const auto file, folder.create(shard_path(header.id), image.size()));
-  // Without another thread it is done when it is asked for.
-  const std::shared_future<Result<std::string>> checksum =
-      std::async(std::launch::async | std::launch::deferred, seal);
   const std::uint64_t writes = (image.size() + kWriteBytes - 1) / kWriteBytes;
+  // Without another thread, which one write is not worth, it is done when it is asked for.
+  const auto launch =
+      writes > 1 ? std::launch::async | std::launch::deferred : std::launch::deferred;
+  const std::shared_future<Result<std::string>> checksum = std::async(launch, seal);
   const Result<void> written =
       for_each_parallel(writes, threads, [&](std::size_t i, unsigned) -> Result<void> {
         const std::uint64_t from = i * kWriteBytes;

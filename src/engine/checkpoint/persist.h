@@ -37,8 +37,8 @@ using Seal = std::function<Result<std::string>()>;
 
 // Writes the image of one rank behind training, and takes part in the commit of its step: returns
 // once the manifest names it. Each rank's side calls it; rank 0's writes the manifest when all the
-// others are there, and then removes what is no longer kept. `seal` is called once, on a thread of
-// its own: all that it does not change is written meanwhile.
+// others are there, and then removes what is no longer kept. `seal` is called once, maybe on
+// another thread: all that it does not change is written meanwhile.
 //
 // When a rank cannot write, all give up with its error, and what was written of the step goes.
 Result<void> persist(Folder& folder, const PersistRequest& request,
