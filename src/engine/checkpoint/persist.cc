@@ -110,9 +110,9 @@ struct Refusal {
 std::optional<Refusal> wait_for_commit(const Store& store, const PersistRequest& request,
                                        const PersistHooks& hooks) {
   while (!store.is_committed(request.id.step)) {
-    const auto first = store.entry(request.id.step, 0, request.save);
-    if (!first.ok()) return Refusal{first.error()};
-    if (*first && !(*first)->entry) return Refusal{(*first)->failure, true};
+    const auto failed = store.failure(request.id.step, 0, request.save);
+    if (!failed.ok()) return Refusal{failed.error()};
+    if (*failed) return Refusal{**failed, true};
     if (!hooks.wait()) return Refusal{given_up(request.id)};
     if (const auto fence = store.check_fence(); !fence.ok()) return Refusal{fence.error()};
   }

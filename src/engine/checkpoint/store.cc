@@ -137,9 +137,21 @@ Result<std::optional<EntryOrFailure>> Store::entry(std::uint64_t step, std::uint
   const Result<std::string> text = folder_.read(path, kTextBytesMax);
   if (!text.ok() && text.error().code == Errc::kNotFound) return std::optional<EntryOrFailure>();
   if (!text.ok()) return text.error();
-  if (save_of_entry(*text) != save) return std::optional<EntryOrFailure>();
-  HF_TRY(EntryOrFailure found, read_entry(*text, folder_.name(path), rank));
-  return std::optional(std::move(found));
+  Result<EntryOrFailure> found = read_entry(*text, folder_.name(path), rank);
+  if (found.ok() && found->save == save) return std::optional(std::move(*found));
+  // One of this save that cannot be read is no leftover.
+  if (!found.ok() && save_of_entry(*text) == save) return found.error();
+  return std::optional<EntryOrFailure>();
+}
+
+Result<std::optional<Error>> Store::failure(std::uint64_t step, std::uint32_t rank,
+                                            const std::string& save) const {
+  const std::string path = step_folder(attempt_, step) + "/" + entry_name(rank);
+  const Result<std::string> text = folder_.read(path, kTextBytesMax);
+  if (!text.ok() && text.error().code != Errc::kNotFound) return text.error();
+  if (!text.ok() || !may_be_failure(*text)) return std::optional<Error>();
+  HF_TRY(const std::optional<EntryOrFailure> found, entry(step, rank, save));
+  return found && !found->entry ? std::optional(found->failure) : std::nullopt;
 }
 
 Result<void> Store::commit(const Manifest& manifest) {

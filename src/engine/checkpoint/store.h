@@ -46,6 +46,9 @@ class Store {
   // nullopt: not there yet, or what an earlier run left, whole or torn.
   [[nodiscard]] Result<std::optional<EntryOrFailure>> entry(std::uint64_t step, std::uint32_t rank,
                                                             const std::string& save) const;
+  // Only why that rank could not: cheaper, for who looks often.
+  [[nodiscard]] Result<std::optional<Error>> failure(std::uint64_t step, std::uint32_t rank,
+                                                     const std::string& save) const;
   // Everything that it names is durable.
   Result<void> commit(const Manifest& manifest);
 
