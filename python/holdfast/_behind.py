@@ -7,6 +7,9 @@ import time
 from ._engine import Fenced
 
 _AT_EXIT_S = 60  # for the last state to become durable when the program ends
+# From the start of one write to that of the next, where what lies in memory meanwhile outlives this process.
+# To commit each of a small model's ten steps a second would take a tenth of two cores from its training.
+_PACE_S = 1
 
 
 class Behind:
@@ -21,6 +24,7 @@ class Behind:
         self._in_memory = None             # the newest that was not given to the thread
         self._durable = True               # what was taken last
         self._thread = None
+        self._next_at = 0                  # time.monotonic()
         self.fenced = None                 # the error, once a newer attempt has begun
         atexit.register(self._at_exit)
 
@@ -31,6 +35,10 @@ class Behind:
     def busy(self):
         with self._changed:
             return self._next is not None or self._current is not None
+
+    def rests(self):
+        """Whether it is too early for the next write."""
+        return self._engine.outlives_us and time.monotonic() < self._next_at
 
     def taken(self, what, write, problem=None):
         """what: (step, rank, world size, name of the save). problem: this rank has nothing to write."""
@@ -53,6 +61,7 @@ class Behind:
         return self._durable
 
     def _start(self, what, problem):
+        self._next_at = time.monotonic() + _PACE_S
         with self._changed:
             self._next = (what, problem)
             self._changed.notify_all()

@@ -96,6 +96,7 @@ class Engine:
             os.fsencode(server) if server else None, (memory_key or "").encode(),
             ctypes.byref(self._handle)))
         self.folder, self.attempt, self.outlives_us = folder, attempt, bool(server)
+        self._described = None, b""  # tensors, as JSON: mostly those of the save before
 
     def begin(self):
         _check(self._lib.hf_ckpt_begin(self._handle))
@@ -126,8 +127,10 @@ class Engine:
 
     def take(self, step, rank, world, tensors, skeleton):
         places, memory, image = (_U64 * len(tensors))(), ctypes.c_void_p(), ctypes.c_void_p()
+        if self._described[0] != tensors:
+            self._described = tensors, json.dumps(tensors).encode()
         _check(self._lib.hf_ckpt_take(
-            self._handle, _U64(step), rank, world, json.dumps(tensors).encode(), skeleton,
+            self._handle, _U64(step), rank, world, self._described[1], skeleton,
             _U64(len(skeleton)), places, ctypes.byref(memory), ctypes.byref(image)))
         return Image(self._lib, image, memory.value, list(places))
 

@@ -4,6 +4,7 @@ of all the rest with a number in the place of each tensor.
 Reading one runs no code of whoever wrote it: only the types in _ALLOWED come out of a skeleton, and
 what is not among them is refused when it is saved, not when it is needed.
 """
+import functools
 import io
 import pickle
 import sys
@@ -93,14 +94,14 @@ def _named(state):
 
 
 def _paths(thing, path, found):
-    if isinstance(thing, sys.modules["torch"].Tensor):
-        found.setdefault(id(thing), (".".join(path), thing))
-    elif isinstance(thing, dict):
-        for key, value in thing.items():
+    """Of what is in a container. It is called for each save: what can hold no tensor, as the 625 numbers of
+    a random generator, is passed over at once."""
+    tensor = sys.modules["torch"].Tensor
+    for key, value in thing.items() if isinstance(thing, dict) else enumerate(thing):
+        if isinstance(value, tensor):
+            found.setdefault(id(value), (".".join(path + [str(key)]), value))
+        elif isinstance(value, (dict, list, tuple)):
             _paths(value, path + [str(key)], found)
-    elif isinstance(thing, (list, tuple)):
-        for number, value in enumerate(thing):
-            _paths(value, path + [str(number)], found)
 
 
 def take_apart(state):
@@ -118,9 +119,14 @@ def take_apart(state):
     return file.getvalue(), writer.tensors, descriptions
 
 
+@functools.lru_cache(None)
+def _name_of(dtype):
+    return str(dtype)[len("torch."):]
+
+
 def _describe(name, tensor):
     torch = sys.modules["torch"]
-    dtype = str(tensor.dtype)[len("torch."):]
+    dtype = _name_of(tensor.dtype)
     if dtype not in _DTYPES or tensor.layout != torch.strided or tensor.is_quantized:
         raise TypeError("%s is a %s tensor of %s; a checkpoint holds dense ones of %s" %
                         (name, str(tensor.layout)[len("torch."):], dtype, ", ".join(_DTYPES)))
@@ -145,7 +151,8 @@ def copy_into(image, tensors, descriptions, threads):
         pointers.append(tensor.data_ptr())
         places.append(place)
         lengths.append(description["bytes"])
-    image.fill(pointers, places, lengths, threads)
+    # A thread is worth it for some megabytes.
+    image.fill(pointers, places, lengths, min(threads, 1 + (sum(lengths) >> 22)))
     if cuda:
         torch.cuda.synchronize()
 

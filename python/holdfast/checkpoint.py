@@ -13,9 +13,9 @@ torch.compile) are seen through, so a checkpoint does not depend on them.
 
 save() costs one copy of the state into memory. It is written to the folder behind training; while that
 goes on, later saves are kept in memory only, and said so once. Under Holdfast that memory is the
-node's: it outlives the rank, and a restart begins from it. It takes at most three times the state of
-each rank, twice where the disk keeps up. When the program ends, or calls wait(), the last state is
-written as well.
+node's: it outlives the rank, and a restart begins from it; so a save within a second of one that goes to
+the folder is kept there only. It takes at most three times the state of each rank, twice where the disk
+keeps up. When the program ends, or calls wait(), the last state is written as well.
 
 Once torch.distributed is initialised all calls are collective: all ranks call them, in the same order.
 
@@ -48,7 +48,7 @@ _last_step = None      # restored or saved last
 _mirrored = None       # see _choose_mirrored()
 _run, _saves = "", 0   # what all ranks call this run of theirs, and how often they have saved in it
 _told = set()          # the errors printed so far
-_IDLE, _BUSY, _FENCED = range(3)
+_IDLE, _EARLY, _BUSY, _FENCED = range(4)
 _REMEDY = {
     "ENOSPC": "free space there, or keep fewer commits (checkpoint.keep, checkpoint.budget)",
     "ESTALE": "this process belongs to a superseded attempt and can be stopped",
@@ -137,19 +137,20 @@ def save(step, per_rank=None, **objects):
     if _mirrored is None:
         _places(engine)
     # The ranks agree whether this step goes to the disk as well, or cannot be saved any more.
-    said = most(_FENCED if _behind.fenced is not None else _BUSY if _behind.busy() else _IDLE)
+    said = most(_FENCED if _behind.fenced is not None else _BUSY if _behind.busy() else
+                _EARLY if _behind.rests() else _IDLE)
     if said == _FENCED:
         _failed(step, _behind.fenced or Fenced(errno.ESTALE, "another rank has seen a newer attempt of the job"))
         return False
-    is_busy = said == _BUSY
+    write = said == _IDLE
     _saves += 1
     save_name = "%s-%d" % (_run, _saves)
     state = _state(per_rank or {}, objects if rank == 0 else {})
-    problem = _attempt(lambda: _take(engine, step, rank, world, state, not is_busy))
+    problem = _attempt(lambda: _take(engine, step, rank, world, state, write))
     if problem is not None and problem.errno == errno.ENOTCONN:
         engine = _reopen(problem)
-        problem = _attempt(lambda: _take(engine, step, rank, world, state, not is_busy))
-    _behind.taken((step, rank, world, save_name), not is_busy, problem)
+        problem = _attempt(lambda: _take(engine, step, rank, world, state, write))
+    _behind.taken((step, rank, world, save_name), write, problem)
     mine = page.current()
     if mine is not None:
         mine.stalled(time.monotonic_ns() - began)
@@ -158,7 +159,7 @@ def save(step, per_rank=None, **objects):
         return False
     for address, other in _mirrored:
         engine.mirror(address, step, other, world)
-    if is_busy and "behind" not in _told and rank == 0:
+    if said == _BUSY and "behind" not in _told and rank == 0:
         _told.add("behind")
         _say("step %d is kept in memory only: the disk still writes an earlier one. It is so from here on "
              "whenever saves come faster than the disk." % step)
@@ -342,8 +343,9 @@ class _Reading:
         if manifest is None:
             raise problem
         shard = self.engine.shard(FOLDER, *image, manifest)
-        threads = max(4, _threads())  # more than cores: some wait for the disk
-        return self._read(shard, threads, image, only_verify)
+        # More than cores: most wait for the disk, the others check and copy what it gave.
+        local_world = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+        return self._read(shard, max(4, 8 // local_world, _threads()), image, only_verify)
 
     def _read(self, shard, threads, image, only_verify):
         from . import _state as states

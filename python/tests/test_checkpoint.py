@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 import threading
+import time
 import unittest
 from unittest import mock
 
@@ -236,6 +237,25 @@ class FaceTest(support.Folder):
         self.assertEqual(text.count("kept in memory only"), 1)
         self.assertEqual(sorted(os.listdir(self.path("ck/attempt-0001"))),
                          ["lineage.json", "step-00000010", "step-00000040"])
+
+    def test_where_memory_outlives_the_rank_not_every_quick_save_goes_to_the_disk(self):
+        def steps():
+            return sorted(name for name in os.listdir(self.path("ck/attempt-0001")) if name.startswith("step-"))
+
+        with mock.patch("holdfast._behind._PACE_S", 3600):
+            for outlives, written in ((False, ["step-00000010", "step-00000020"]),
+                                      (True, ["step-00000010", "step-00000020", "step-00000030"])):
+                for step in (10, 20) if not outlives else (30, 40, 50):
+                    checkpoint.save(step, extra={"step": step})
+                    checkpoint._engine.outlives_us = outlives
+                    self.assertTrue(checkpoint._behind._idle(time.monotonic() + 30))
+                with self.subTest(outlives=outlives):
+                    self.assertEqual(steps(), written)
+            self.assertTrue(checkpoint.wait(30))
+        self.assertEqual(steps(), ["step-00000020", "step-00000030", "step-00000050"])
+        extra = {}
+        self.attempt(2)
+        self.assertEqual(checkpoint.restore(extra=extra), 50)
 
     def test_what_a_checkpoint_cannot_hold_is_said_when_it_is_saved(self):
         class Mine:

@@ -38,8 +38,11 @@ struct hf_ckpt {
   const std::uint64_t attempt;
   const Retention retention;
   std::unique_ptr<Folder> folder;
-  std::mutex mutex;  // of the store and of held
+  std::mutex mutex;  // of the store, of held and of the last layout
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint64_t> held;  // by step and rank
+  // Of the last image that was taken, by its description: mostly the next one has the same tensors.
+  std::string last_tensors;
+  ShardLayout last_layout;
   Store store;
   SnapshotMemory own_memory;
   std::unique_ptr<Snapshots> snapshots;
@@ -146,6 +149,18 @@ Result<std::unique_ptr<FileReader>> open_tier(hf_ckpt& handle, int tier, const S
   if (image.bytes > image.region->bytes().size())
     return Error{Errc::kDamaged, "the image in memory is cut off"};
   return memory_reader(image.region->bytes().first(image.bytes), image.region);
+}
+
+Result<ShardLayout> layout_of(hf_ckpt& handle, const char* tensors, const ShardId& id,
+                              std::uint64_t skeleton_bytes) {
+  const std::lock_guard lock(handle.mutex);
+  if (handle.last_tensors != tensors) {
+    HF_TRY(auto pieces, read_pieces(tensors));
+    handle.last_layout =
+        lay_out(id, {.job = handle.job, .tensors = std::move(pieces)}, skeleton_bytes);
+    handle.last_tensors = tensors;
+  }
+  return lay_out_as(handle.last_layout, id, skeleton_bytes);
 }
 
 Result<hf_ckpt_shard*> open_shard(hf_ckpt& handle, int tier, const ShardId& id,
@@ -257,11 +272,10 @@ int hf_ckpt_take(hf_ckpt* handle, uint64_t step, uint32_t rank, uint32_t world_s
                  const char* tensors, const void* skeleton, uint64_t skeleton_bytes, uint64_t* at,
                  void** memory, hf_ckpt_image** out) {
   return guarded([&] {
-    auto pieces = read_pieces(tensors);
-    if (!pieces.ok()) return fail(pieces.error());
-    ShardLayout layout =
-        lay_out({handle->attempt, step, rank, world_size},
-                {.job = handle->job, .tensors = std::move(*pieces)}, skeleton_bytes);
+    auto laid_out =
+        layout_of(*handle, tensors, {handle->attempt, step, rank, world_size}, skeleton_bytes);
+    if (!laid_out.ok()) return fail(laid_out.error());
+    ShardLayout& layout = *laid_out;
     auto image = handle->snapshots->take(rank, layout.header.total);
     if (!image.ok()) return fail(*handle, image.error());
     write_frame(layout, {static_cast<const std::byte*>(skeleton), skeleton_bytes},

@@ -16,7 +16,7 @@ void commit(Folder& folder, std::uint64_t step) {
   for (std::uint32_t rank = 2; rank-- > 0;) {
     TestImage image({1, step, rank, 2}, kTensorBytes);
     const PersistRequest request{.job = "job", .id = {1, step, rank, 2}, .retention = {.last = 5}};
-    const auto done = persist(folder, request, image.image(), image.checksum, {});
+    const auto done = persist(folder, request, image.image(), image.seal(), {});
     ASSERT_TRUE(rank == 1 || done.ok()) << done.error().text();
   }
 }

@@ -135,6 +135,16 @@ class CrashingFolder final : public Folder {
     return std::unique_ptr<FileWriter>(std::make_unique<Writer>(disk_, node));
   }
   Result<void> write(const std::string& path, std::string_view bytes) override {
+    HF_TRY(const auto node, write_small(path, bytes));
+    HF_TRY_VOID(disk_.operate("sync " + path));
+    node->durable = node->now;
+    return {};
+  }
+  Result<void> write_soon(const std::string& path, std::string_view bytes) override {
+    HF_TRY(const auto ignored, write_small(path, bytes));
+    return {};
+  }
+  Result<std::shared_ptr<Node>> write_small(const std::string& path, std::string_view bytes) {
     HF_TRY_VOID(disk_.operate("create " + path));
     auto node = disk_.find(path);
     if (!node) {
@@ -144,9 +154,7 @@ class CrashingFolder final : public Folder {
     node->now.clear();
     HF_TRY_VOID(disk_.operate("write " + path));
     node->now = bytes;
-    HF_TRY_VOID(disk_.operate("sync " + path));
-    node->durable = node->now;
-    return {};
+    return node;
   }
   Result<std::unique_ptr<FileReader>> open(const std::string& path) const override {
     const auto node = disk_.find(path);

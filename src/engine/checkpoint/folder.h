@@ -48,6 +48,10 @@ class Folder {
                                                      std::uint64_t bytes) = 0;
   // A small file, content synced.
   virtual Result<void> write(const std::string& path, std::string_view bytes) = 0;
+  // The same, but others see it and a power cut may tear it.
+  virtual Result<void> write_soon(const std::string& path, std::string_view bytes) {
+    return write(path, bytes);
+  }
   [[nodiscard]] virtual Result<std::unique_ptr<FileReader>> open(const std::string& path) const = 0;
   // kNotFound when there is none; an error when it is longer than max_bytes.
   [[nodiscard]] virtual Result<std::string> read(const std::string& path,

@@ -29,9 +29,13 @@ struct TestImage {
     for (const TensorPiece& piece : layout.index.tensors)
       for (std::uint64_t i = 0; i < piece.bytes; ++i)
         bytes[piece.at + i] = static_cast<char>(prng.next());
-    checksum = seal(image(), 1).value();
+    checksum = engine::seal(image(), 1).value();
   }
   std::span<std::byte> image() { return std::as_writable_bytes(std::span(bytes)); }
+  // As persist() wants it.
+  auto seal() const {
+    return [this] { return Result<std::string>(checksum); };
+  }
   std::string tensor(std::size_t i) const {
     return bytes.substr(layout.index.tensors[i].at, layout.index.tensors[i].bytes);
   }

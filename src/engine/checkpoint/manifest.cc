@@ -324,6 +324,18 @@ std::string write_failure(const Error& why, const std::string& save) {
   return dump({{"save", save}, {"failed", why.detail}, {"code", code_of(why.code)}});
 }
 
+bool may_be_failure(std::string_view entry) {
+  return entry.find("\"failed\"") != std::string_view::npos;
+}
+
+std::optional<std::string> save_of_entry(std::string_view text) {
+  const json value = json::parse(text, nullptr, false);
+  if (!value.is_object()) return std::nullopt;
+  const auto save = value.find("save");
+  if (save == value.end() || !save->is_string()) return std::nullopt;
+  return save->get<std::string>();
+}
+
 Result<EntryOrFailure> read_entry(std::string_view text, const std::string& name,
                                   std::uint32_t rank) {
   HF_TRY(const json value, parse(text, name));

@@ -67,6 +67,10 @@ struct Manifest {
 // save(): what an earlier run left in the folder has another.
 [[nodiscard]] std::string write_entry(const ShardEntry& entry, const std::string& save);
 [[nodiscard]] std::string write_failure(const Error& why, const std::string& save);
+// Which save() an entry is of; nullopt: it is none, or torn.
+[[nodiscard]] std::optional<std::string> save_of_entry(std::string_view text);
+// False: it is surely no write_failure(). Does not read all of it.
+[[nodiscard]] bool may_be_failure(std::string_view entry);
 struct EntryOrFailure {
   std::string save;
   std::optional<ShardEntry> entry;

@@ -1,6 +1,7 @@
 #include "engine/checkpoint/persist.h"
 
 #include <algorithm>
+#include <future>
 #include <vector>
 
 #include "engine/checkpoint/parallel.h"
@@ -14,42 +15,64 @@ std::string shard_path(const ShardId& id) {
   return step_folder(id.attempt, id.step) + "/" + shard_name(id.rank);
 }
 
-Result<void> write_shard(Folder& folder, const ShardId& id, std::span<const std::byte> image,
-                         unsigned threads) {
-  HF_TRY(const auto file, folder.create(shard_path(id), image.size()));
-  const std::uint64_t writes = (image.size() + kWriteBytes - 1) / kWriteBytes;
-  HF_TRY_VOID(for_each_parallel(writes, threads, [&](std::size_t i, unsigned) {
-    const std::uint64_t from = i * kWriteBytes;
-    return file->write_at(from, image.subspan(from, std::min(kWriteBytes, image.size() - from)));
-  }));
-  return file->sync();
-}
-
-Result<ShardEntry> describe(std::span<const std::byte> image, const ShardId& id,
-                            const std::string& checksum) {
+Result<ShardHeader> header_of(std::span<const std::byte> image, const ShardId& id) {
   if (image.size() < kHeaderBytes) return Error{Errc::kDamaged, "the image is too short"};
   HF_TRY(const ShardHeader header,
          read_header(image.first(kHeaderBytes), image.size(), "the image"));
   if (header.id != id)
     return Error{Errc::kDamaged, "the image is of another attempt, step, rank or world size"};
+  return header;
+}
+
+// The checksum that was made while the disk wrote. Sealing changes the table alone, which is
+// written last.
+Result<std::string> write_shard(Folder& folder, const ShardHeader& header,
+                                std::span<const std::byte> image, unsigned threads,
+                                const Seal& seal) {
+  HF_TRY(const auto file, folder.create(shard_path(header.id), image.size()));
+  const std::uint64_t writes = (image.size() + kWriteBytes - 1) / kWriteBytes;
+  // Without another thread, which one write is not worth, it is done when it is asked for.
+  const auto launch =
+      writes > 1 ? std::launch::async | std::launch::deferred : std::launch::deferred;
+  const std::shared_future<Result<std::string>> checksum = std::async(launch, seal);
+  const Result<void> written =
+      for_each_parallel(writes, threads, [&](std::size_t i, unsigned) -> Result<void> {
+        const std::uint64_t from = i * kWriteBytes;
+        const auto bytes = image.subspan(from, std::min(kWriteBytes, image.size() - from));
+        if (from + bytes.size() > header.body && !checksum.get().ok())
+          return checksum.get().error();
+        return file->write_at(from, bytes);
+      });
+  checksum.wait();  // it reads the image
+  HF_TRY_VOID(written);
+  HF_TRY_VOID(file->sync());
+  return checksum.get();
+}
+
+Result<ShardEntry> describe(std::span<const std::byte> image, const ShardHeader& header,
+                            const std::string& checksum) {
   const std::string text(reinterpret_cast<const char*>(image.data()) + header.index_at,
                          header.index_bytes);
   HF_TRY(Index index, read_index(text, "the image", header.body));
-  return ShardEntry{.rank = id.rank,
+  return ShardEntry{.rank = header.id.rank,
                     .bytes = image.size(),
                     .checksum = checksum,
                     .tensors = std::move(index.tensors)};
 }
 
 Result<void> write_own(Folder& folder, Store& store, const PersistRequest& request,
-                       std::span<const std::byte> image, const std::string& checksum,
+                       std::span<const std::byte> image, const Seal& seal,
                        const PersistHooks& hooks) {
   const ShardId& id = request.id;
+  HF_TRY(const ShardHeader header, header_of(image, id));
   HF_TRY_VOID(store.prepare(id.step));
-  HF_TRY(const ShardEntry entry, describe(image, id, checksum));
-  HF_TRY_VOID(write_shard(folder, id, image, request.threads));
+  HF_TRY(const std::string checksum, write_shard(folder, header, image, request.threads, seal));
+  HF_TRY(const ShardEntry entry, describe(image, header, checksum));
   hooks.written();
-  return store.put_entry(id.step, id.rank, write_entry(entry, request.save));
+  HF_TRY_VOID(store.settle(id.step));
+  HF_TRY_VOID(store.put_entry(id.step, id.rank, write_entry(entry, request.save)));
+  hooks.told();
+  return {};
 }
 
 Error given_up(const ShardId& id) {
@@ -87,9 +110,9 @@ struct Refusal {
 std::optional<Refusal> wait_for_commit(const Store& store, const PersistRequest& request,
                                        const PersistHooks& hooks) {
   while (!store.is_committed(request.id.step)) {
-    const auto first = store.entry(request.id.step, 0, request.save);
-    if (!first.ok()) return Refusal{first.error()};
-    if (*first && !(*first)->entry) return Refusal{(*first)->failure, true};
+    const auto failed = store.failure(request.id.step, 0, request.save);
+    if (!failed.ok()) return Refusal{failed.error()};
+    if (*failed) return Refusal{**failed, true};
     if (!hooks.wait()) return Refusal{given_up(request.id)};
     if (const auto fence = store.check_fence(); !fence.ok()) return Refusal{fence.error()};
   }
@@ -122,7 +145,7 @@ void refuse(Folder& folder, const PersistRequest& request, const Error& why) {
 }
 
 Result<void> persist(Folder& folder, const PersistRequest& request,
-                     std::span<const std::byte> image, const std::string& checksum,
+                     std::span<const std::byte> image, const Seal& seal,
                      const PersistHooks& hooks) {
   const ShardId& id = request.id;
   Store store(folder, request.job, id.attempt, request.retention);
@@ -130,7 +153,7 @@ Result<void> persist(Folder& folder, const PersistRequest& request,
   HF_TRY_VOID(store.check_fence());
   if (store.is_committed(id.step)) return {};
   Result<void> done = id.rank == 0 ? store.begin() : Result<void>();
-  if (done.ok()) done = write_own(folder, store, request, image, checksum, hooks);
+  if (done.ok()) done = write_own(folder, store, request, image, seal, hooks);
   // Once its entry can be seen, rank 0 may have counted on it.
   if (!done.ok() && id.rank != 0 && has_entry(store, request)) done = {};
   if (done.ok() && id.rank != 0) {
@@ -149,8 +172,10 @@ Result<void> persist(Folder& folder, const PersistRequest& request,
     const bool nothing_to_take_back =
         done.error().code == Errc::kStaleAttempt || store.is_committed(id.step);
     if (!nothing_to_take_back) give_up(folder, store, request, done.error());
+    hooks.told();
     return done;
   }
+  hooks.told();
   static_cast<void>(store.collect(id.step));
   return {};
 }

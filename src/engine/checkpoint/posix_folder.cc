@@ -25,6 +25,7 @@ class Descriptor {
     if (fd_ >= 0) ::close(fd_);
   }
   [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -105,16 +106,15 @@ class PosixFolder final : public Folder {
   }
 
   Result<void> write(const std::string& path, std::string_view bytes) override {
-    const std::string at = name(path);
-    const Descriptor fd(::open(at.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (fd.get() < 0) return os_error("cannot open", at, errno);
-    while (!bytes.empty()) {
-      const ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return os_error("cannot write", at, errno);
-      bytes.remove_prefix(static_cast<std::size_t>(n));
-    }
-    if (::fsync(fd.get()) != 0) return os_error("cannot sync", at, errno);
+    HF_TRY(Descriptor fd, write_small(name(path), bytes));
+    if (::fsync(fd.get()) != 0) return os_error("cannot sync", name(path), errno);
+    return {};
+  }
+
+  Result<void> write_soon(const std::string& path, std::string_view bytes) override {
+    HF_TRY(Descriptor fd, write_small(name(path), bytes));
+    // A file system of a network sends it now, and says so now when it cannot.
+    if (::close(fd.release()) != 0) return os_error("cannot write", name(path), errno);
     return {};
   }
 
@@ -211,6 +211,18 @@ class PosixFolder final : public Folder {
   }
 
  private:
+  static Result<Descriptor> write_small(const std::string& at, std::string_view bytes) {
+    Descriptor fd(::open(at.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (fd.get() < 0) return os_error("cannot open", at, errno);
+    while (!bytes.empty()) {
+      const ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return os_error("cannot write", at, errno);
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return fd;
+  }
+
   static Result<void> sync_path(const std::string& at) {
     const Descriptor fd(::open(at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (fd.get() < 0) return os_error("cannot open", at, errno);

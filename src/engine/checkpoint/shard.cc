@@ -80,11 +80,15 @@ ShardLayout lay_out(const ShardId& id, Index index, std::uint64_t skeleton_bytes
   }
   layout.index_text = write_index(index);
   layout.index = std::move(index);
+  layout.header.skeleton_at = at;
+  return lay_out_as(std::move(layout), id, skeleton_bytes);
+}
+
+ShardLayout lay_out_as(ShardLayout layout, const ShardId& id, std::uint64_t skeleton_bytes) {
   ShardHeader& header = layout.header;
   header.id = id;
-  header.skeleton_at = at;
   header.skeleton_bytes = skeleton_bytes;
-  header.index_at = at + skeleton_bytes;
+  header.index_at = header.skeleton_at + skeleton_bytes;
   header.index_bytes = layout.index_text.size();
   header.body = round_up(header.index_at + header.index_bytes, kAlignment);
   header.total = header.body + round_up(header.blocks() * sizeof(std::uint64_t), kAlignment);
@@ -149,6 +153,9 @@ Result<std::string> seal(std::span<std::byte> image, unsigned threads) {
   HF_TRY(const ShardHeader header,
          read_header(image.first(kHeaderBytes), image.size(), "the image"));
   const auto table = image.subspan(header.body);
+  constexpr std::uint64_t kWorthAThread = 8;  // blocks
+  threads =
+      static_cast<unsigned>(std::min<std::uint64_t>(threads, 1 + header.blocks() / kWorthAThread));
   HF_TRY_VOID(
       for_each_parallel(header.blocks(), threads, [&](std::size_t block, unsigned) -> Result<void> {
         const std::uint64_t from = block * kBlockBytes;

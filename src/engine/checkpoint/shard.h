@@ -41,6 +41,9 @@ struct ShardLayout {
   std::string index_text;
 };
 [[nodiscard]] ShardLayout lay_out(const ShardId& id, Index index, std::uint64_t skeleton_bytes);
+// The same tensors in the same places, in another shard.
+[[nodiscard]] ShardLayout lay_out_as(ShardLayout layout, const ShardId& id,
+                                     std::uint64_t skeleton_bytes);
 
 // Writes all of the image but its tensors and its table. The bytes between the tensors become 0.
 // REQUIRES: image has header.total bytes, skeleton header.skeleton_bytes.

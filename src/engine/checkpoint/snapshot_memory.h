@@ -21,6 +21,7 @@ namespace holdfast::engine {
 class Region {
  public:
   // `bytes` of memory, there at once: later use does not fail for lack of it, nor wait for pages.
+  // In large pages where the kernel gives them.
   static Result<std::shared_ptr<Region>> make(std::uint64_t bytes);
   // Another process's. Takes the descriptor.
   static Result<std::shared_ptr<Region>> map(int fd, std::uint64_t bytes, bool writable);
@@ -78,7 +79,12 @@ class SnapshotMemory {
   // Until it has, or the time is over.
   void wait_published(const std::string& job, const ShardId& id, std::chrono::milliseconds time);
   [[nodiscard]] std::vector<Slot> list(const std::string& job) const;
-  // One of them, sealed and pinned. kNotFound.
+  // One of them, pinned and maybe not sealed yet. kNotFound.
+  Result<Slot> hold(const std::string& job, const ShardId& id);
+  // The checksum of an image that is held: waits until it is sealed, or seals it. kNotFound: it was
+  // dropped, since it is not of its id, or its job has ended.
+  Result<std::string> sealed(std::uint64_t number, unsigned threads);
+  // Both.
   Result<Slot> pin(const std::string& job, const ShardId& id, unsigned threads);
   void unpin(std::uint64_t number);
   // The job has ended. What is pinned goes when it is unpinned.

@@ -41,7 +41,7 @@ Result<MappedImage> LocalSnapshots::open(const ShardId& id) {
 
 Result<void> LocalSnapshots::persist(const PersistCall& call) {
   HF_TRY(const auto folder, open_folder_(call.folder));
-  HF_TRY(const SnapshotMemory::Slot slot, memory_.pin(job_, call.request.id, call.request.threads));
+  HF_TRY(const SnapshotMemory::Slot slot, memory_.hold(job_, call.request.id));
   memory_.make_ready(job_, call.request.id.rank, slot.bytes);
   bool is_pinned = true;
   const auto unpin = [&] {
@@ -49,28 +49,43 @@ Result<void> LocalSnapshots::persist(const PersistCall& call) {
     is_pinned = false;
   };
   std::uint32_t look = 0;
+  std::uint64_t seen = 0;
   const bool is_far = is_far_folder(call.folder);
-  Result<void> done = engine::persist(
-      *folder, call.request, slot.region->bytes().first(slot.bytes), slot.checksum,
-      {.wait = [&] { return wait(call.request.id, look++, is_far); }, .written = unpin});
+  Result<void> done =
+      engine::persist(*folder, call.request, slot.region->bytes().first(slot.bytes),
+                      [&] { return memory_.sealed(slot.number, call.request.threads); },
+                      {.wait = [&] { return wait(call.request.id, look++, is_far, seen); },
+                       .written = unpin,
+                       .told = [&] { tell(call.request.id.rank); }});
   unpin();
   return done;
 }
 
-// False: cancelled. Looks soon at first, and then ever more seldom.
-// Each look at an object store is a few requests, which cost time and money.
-bool LocalSnapshots::wait(const ShardId& id, std::uint32_t look, bool is_far) {
+// False: cancelled. Rank 0 waits for the others, and they for rank 0: where those are on this node,
+// news of them end the pause. For the rest it looks soon at first, and then ever more seldom. Each
+// look at an object store is a few requests, which cost time and money. `seen`: what news there
+// were before the last look.
+bool LocalSnapshots::wait(const ShardId& id, std::uint32_t look, bool is_far, std::uint64_t& seen) {
   const auto pause = std::min(is_far ? kLastFarLook : kLastLook,
                               (is_far ? kLastLook : kFirstLook) * (1u << std::min(look / 4, 6u)));
   std::unique_lock lock(mutex_);
-  return !cancelled_.wait_for(lock, pause,
-                              [&] { return std::pair(id.attempt, id.step) <= cancelled_up_to_; });
+  const auto is_cancelled = [&] { return std::pair(id.attempt, id.step) <= cancelled_up_to_; };
+  const std::uint64_t& news = id.rank == 0 ? news_of_others_ : news_of_zero_;
+  changed_.wait_for(lock, pause, [&] { return is_cancelled() || news != seen; });
+  seen = news;
+  return !is_cancelled();
+}
+
+void LocalSnapshots::tell(std::uint32_t rank) {
+  const std::lock_guard lock(mutex_);
+  ++(rank == 0 ? news_of_zero_ : news_of_others_);
+  changed_.notify_all();
 }
 
 void LocalSnapshots::cancel(std::uint64_t attempt, std::uint64_t step) {
   const std::lock_guard lock(mutex_);
   cancelled_up_to_ = std::max(cancelled_up_to_, std::pair(attempt, step));
-  cancelled_.notify_all();
+  changed_.notify_all();
 }
 
 }  // namespace holdfast::engine

@@ -88,13 +88,15 @@ class LocalSnapshots final : public Snapshots {
   void stop() { cancel(UINT64_MAX, UINT64_MAX); }
 
  private:
-  bool wait(const ShardId& id, std::uint32_t look, bool is_far);
+  bool wait(const ShardId& id, std::uint32_t look, bool is_far, std::uint64_t& seen);
+  void tell(std::uint32_t rank);
 
   SnapshotMemory& memory_;
   const std::string job_;
   const FolderOpener open_folder_;
   std::mutex mutex_;
-  std::condition_variable cancelled_;
+  std::condition_variable changed_;
+  std::uint64_t news_of_zero_ = 0, news_of_others_ = 0;            // of ranks of this node, so far
   std::pair<std::uint64_t, std::uint64_t> cancelled_up_to_{0, 0};  // attempt, step
 };
 

@@ -3,8 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "engine/checkpoint/image_test.h"
@@ -125,6 +131,51 @@ TEST_F(SnapshotsTest, AnImageThatIsNotWhatItIsCalledIsDropped) {
   ASSERT_TRUE(snapshots.publish(room->number, at(1), 8192, false).ok());
   EXPECT_EQ(snapshots.open(at(1)).error().code, Errc::kNotFound);
   EXPECT_FALSE(snapshots.publish(room->number, at(1), 8192, false).ok());
+}
+
+// Kilobytes of this process's memory at `at` that large pages of shared memory hold.
+std::uint64_t in_large_pages_kib(const void* at) {
+  std::ifstream maps("/proc/self/smaps");
+  bool is_it = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uint64_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " ", &begin, &end) == 2)
+      is_it = begin == reinterpret_cast<std::uintptr_t>(at);
+    std::uint64_t kib = 0;
+    if (is_it && std::sscanf(line.c_str(), "ShmemPmdMapped: %" SCNu64, &kib) == 1) return kib;
+  }
+  return 0;
+}
+
+bool kernel_gives_large_pages() {
+  constexpr std::uint64_t kLarge = 2 << 20;
+  void* const room = ::mmap(nullptr, 2 * kLarge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const auto first = (reinterpret_cast<std::uintptr_t>(room) + kLarge - 1) / kLarge * kLarge;
+  void* const at = ::mmap(reinterpret_cast<void*>(first), kLarge, PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  if (room == MAP_FAILED || at == MAP_FAILED) return false;
+  *static_cast<char*>(at) = 1;
+  const bool gives = ::madvise(at, kLarge, 25) == 0;  // MADV_COLLAPSE
+  ::munmap(room, 2 * kLarge);
+  return gives;
+}
+
+TEST_F(SnapshotsTest, MemoryComesInLargePagesAndIsThere) {
+  constexpr std::uint64_t kBytes = (5 << 20) + 4096;
+  const auto made = Region::make(kBytes);
+  ASSERT_TRUE(made.ok());
+  struct stat status {};
+  ASSERT_EQ(::fstat((*made)->fd(), &status), 0);
+  EXPECT_EQ(static_cast<std::uint64_t>(status.st_size), kBytes);
+  EXPECT_EQ(static_cast<std::uint64_t>(status.st_blocks) * 512, kBytes) << "none is made later";
+  const auto other = Region::map(::dup((*made)->fd()), kBytes, true);
+  ASSERT_TRUE(other.ok());
+  (*made)->bytes().back() = std::byte{7};
+  EXPECT_EQ((*other)->bytes().back(), std::byte{7});
+  EXPECT_EQ(std::ranges::count((*made)->bytes(), std::byte{0}), kBytes - 1);
+  if (!kernel_gives_large_pages()) GTEST_SKIP() << "not this kernel: Linux 6.1 has MADV_COLLAPSE";
+  EXPECT_EQ(in_large_pages_kib((*made)->bytes().data()), 4096u);
+  EXPECT_EQ(in_large_pages_kib((*other)->bytes().data()), 4096u);
 }
 
 // With a server in another thread: what a rank left outlives its connection, and a persist that it

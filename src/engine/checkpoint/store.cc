@@ -116,21 +116,19 @@ bool Store::is_committed(std::uint64_t step) const {
 Result<void> Store::prepare(std::uint64_t step) {
   HF_TRY_VOID(folder_.make_folder(""));
   HF_TRY_VOID(folder_.make_folder(attempt_folder(attempt_)));
-  HF_TRY_VOID(folder_.make_folder(step_folder(attempt_, step)));
+  return folder_.make_folder(step_folder(attempt_, step));
+}
+
+Result<void> Store::settle(std::uint64_t step) {
+  HF_TRY_VOID(folder_.sync(step_folder(attempt_, step)));
   HF_TRY_VOID(folder_.sync(attempt_folder(attempt_)));
   return folder_.sync("");
 }
 
-Result<void> Store::write_into(const std::string& folder, const std::string& name,
-                               const std::string& text) {
-  const std::string path = folder + name;
-  HF_TRY_VOID(folder_.write(path + ".tmp", text));
-  HF_TRY_VOID(folder_.rename(path + ".tmp", path));
-  return folder_.sync(folder);
-}
-
 Result<void> Store::put_entry(std::uint64_t step, std::uint32_t rank, const std::string& text) {
-  return write_into(step_folder(attempt_, step), "/" + entry_name(rank), text);
+  const std::string path = step_folder(attempt_, step) + "/" + entry_name(rank);
+  HF_TRY_VOID(folder_.write_soon(path + ".tmp", text));
+  return folder_.rename(path + ".tmp", path);
 }
 
 Result<std::optional<EntryOrFailure>> Store::entry(std::uint64_t step, std::uint32_t rank,
@@ -139,14 +137,29 @@ Result<std::optional<EntryOrFailure>> Store::entry(std::uint64_t step, std::uint
   const Result<std::string> text = folder_.read(path, kTextBytesMax);
   if (!text.ok() && text.error().code == Errc::kNotFound) return std::optional<EntryOrFailure>();
   if (!text.ok()) return text.error();
-  HF_TRY(EntryOrFailure found, read_entry(*text, folder_.name(path), rank));
-  if (found.save != save) return std::optional<EntryOrFailure>();
-  return std::optional(std::move(found));
+  Result<EntryOrFailure> found = read_entry(*text, folder_.name(path), rank);
+  if (found.ok() && found->save == save) return std::optional(std::move(*found));
+  // One of this save that cannot be read is no leftover.
+  if (!found.ok() && save_of_entry(*text) == save) return found.error();
+  return std::optional<EntryOrFailure>();
+}
+
+Result<std::optional<Error>> Store::failure(std::uint64_t step, std::uint32_t rank,
+                                            const std::string& save) const {
+  const std::string path = step_folder(attempt_, step) + "/" + entry_name(rank);
+  const Result<std::string> text = folder_.read(path, kTextBytesMax);
+  if (!text.ok() && text.error().code != Errc::kNotFound) return text.error();
+  if (!text.ok() || !may_be_failure(*text)) return std::optional<Error>();
+  HF_TRY(const std::optional<EntryOrFailure> found, entry(step, rank, save));
+  return found && !found->entry ? std::optional(found->failure) : std::nullopt;
 }
 
 Result<void> Store::commit(const Manifest& manifest) {
   HF_TRY_VOID(check_fence());
-  return write_into(step_folder(attempt_, manifest.step), kManifest, write_manifest(manifest));
+  const std::string folder = step_folder(attempt_, manifest.step), path = folder + kManifest;
+  HF_TRY_VOID(folder_.write(path + ".tmp", write_manifest(manifest)));
+  HF_TRY_VOID(folder_.rename(path + ".tmp", path));
+  return folder_.sync(folder);
 }
 
 void Store::discard(std::uint64_t attempt, std::uint64_t step) {

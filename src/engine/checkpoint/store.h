@@ -37,12 +37,18 @@ class Store {
   [[nodiscard]] Result<Manifest> manifest(const Base& commit) const;
   [[nodiscard]] bool is_committed(std::uint64_t step) const;
 
-  // The folder for this attempt's files of `step`, durable.
+  // The folder for this attempt's files of `step`.
   Result<void> prepare(std::uint64_t step);
+  // The names in it, and its own, are durable.
+  Result<void> settle(std::uint64_t step);
+  // For rank 0 to see. What it vouches for is durable; it need not be.
   Result<void> put_entry(std::uint64_t step, std::uint32_t rank, const std::string& text);
-  // nullopt: not there yet, or what an earlier run left.
+  // nullopt: not there yet, or what an earlier run left, whole or torn.
   [[nodiscard]] Result<std::optional<EntryOrFailure>> entry(std::uint64_t step, std::uint32_t rank,
                                                             const std::string& save) const;
+  // Only why that rank could not: cheaper, for who looks often.
+  [[nodiscard]] Result<std::optional<Error>> failure(std::uint64_t step, std::uint32_t rank,
+                                                     const std::string& save) const;
   // Everything that it names is durable.
   Result<void> commit(const Manifest& manifest);
 
@@ -60,8 +66,6 @@ class Store {
   [[nodiscard]] Result<std::vector<std::uint64_t>> numbered(const std::string& folder,
                                                             std::string_view prefix) const;
   [[nodiscard]] Result<Base> base_of(std::uint64_t attempt) const;
-  Result<void> write_into(const std::string& folder, const std::string& name,
-                          const std::string& text);
 
   Folder& folder_;
   const std::optional<std::string> job_;

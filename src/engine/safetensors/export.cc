@@ -240,7 +240,7 @@ Result<void> import_safetensors(const ReadAt& read, std::uint64_t file_bytes,
                                .created = created,
                                .save = "import",
                                .threads = threads};
-  return persist(folder, request, image, checksum, {});
+  return persist(folder, request, image, [&] { return Result<std::string>(checksum); }, {});
 }
 
 }  // namespace holdfast::engine

@@ -55,7 +55,8 @@ void commit(Folder& folder, const std::vector<std::vector<TestPiece>>& ranks) {
       std::memcpy(image.data() + layout.index.tensors[i].at, ranks[rank][i].values.data(),
                   layout.index.tensors[i].bytes);
     const std::string checksum = seal(image, 1).value();
-    (void)persist(folder, {.job = "job", .id = id}, image, checksum, {});
+    (void)persist(folder, {.job = "job", .id = id}, image,
+                  [&] { return Result<std::string>(checksum); }, {});
   }
 }
 
