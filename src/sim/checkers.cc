@@ -154,7 +154,7 @@ void Checkers::check_job(const JobRecord& job, const Controller& controller) {
 
 std::set<NodeId> Checkers::drifted(const ClusterState& state) {
   const auto& update = state.software_update;
-  if (update && update->state == SoftwareUpdateState::kInProgress) return {};
+  if (update && !update->ended) return {};
   std::vector<Fingerprint> nodes;
   for (const auto& [id, node] : state.nodes)
     if (node.state != NodeState::kGone && !node.software.empty())

@@ -13,7 +13,7 @@ class Choice {
   Choice(const JobSpec& spec, const ClusterState& state, const NodeIndex& nodes)
       : state_(state), nodes_(nodes) {
     const auto& update = state.software_update;
-    const bool is_mixed = update && update->state == SoftwareUpdateState::kInProgress;
+    const bool is_mixed = update && !update->ended;
     looks_at_software_ = !spec.allow_drifted && !is_mixed && nodes.has_drift();
     if (spec.instance_group.empty()) return;
     const InstanceGroup* group = state.spec.find_group(spec.instance_group);
