@@ -55,7 +55,7 @@ class S3FolderTest : public ScratchFolder {
       std::memcpy(bytes.data(), image.bytes.data(), bytes.size());
       const PersistRequest request{
           .job = "job", .id = {attempt, step, rank, 2}, .retention = {.last = 2}, .threads = 2};
-      done = engine::persist(folder, request, bytes, image.checksum, {});
+      done = engine::persist(folder, request, bytes, image.seal(), {});
     }
     return done;
   }
