@@ -230,9 +230,8 @@ void World::hear_all() {
   lands_at_once_ = true;
   for (const auto& machine : machines_) {
     if (machine->agent == nullptr || machine->frozen_until > now()) continue;
-    // What is on its way is not overtaken: it is heard of when that lands.
-    if (machine->last_to_server > now()) continue;
-    read_pages(*machine, true);
+    // News that are on their way are not overtaken by newer ones.
+    if (machine->last_to_server <= now()) read_pages(*machine, true);
     step_agent(*machine, agent_event::HeartbeatDue{machine->rendezvous_port}, true);
   }
   lands_at_once_ = false;
