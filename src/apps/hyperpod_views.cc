@@ -24,8 +24,8 @@ constexpr std::uint64_t kEventsShown = 500;  // as many as HyperPod keeps
 constexpr std::size_t kNotesRead = 2000;     // of which some are about jobs
 
 // From the cluster's own time line to the wall's.
-struct Clocks {
-  explicit Clocks(const ControlLoop& loop) : wall_ns(wall_now().ns), now(loop.now()) {}
+struct Timeline {
+  explicit Timeline(const ControlLoop& loop) : wall_ns(wall_now().ns), now(loop.now()) {}
   [[nodiscard]] WallTime wall_of(Instant at) const { return WallTime{wall_ns - (now - at).ns}; }
 
   std::int64_t wall_ns;
@@ -134,12 +134,12 @@ bool is_about_the_cluster(const Journal::Note& note) {
 }
 
 hyperpod::NodeView view_of(const NodeRecord& node, const ClusterState& state,
-                           const Clocks& clocks) {
+                           const Timeline& timeline) {
   hyperpod::NodeView view{.instance_id = hyperpod::instance_id(state.spec.id, node.id),
                           .status = status_of(node),
                           .message = node.reason,
                           .instance_type = node.instance_type,
-                          .launched = clocks.wall_of(node.made),
+                          .launched = timeline.wall_of(node.made),
                           .address = node.address};
   if (!node.lifecycle.failure.empty()) view.message += ": " + node.lifecycle.failure;
   const InstanceGroup* group = group_of(node, state);
@@ -184,13 +184,13 @@ std::vector<hyperpod::OperationView> scalings(
 }
 
 hyperpod::OperationView view_checks(const CheckRun& run, const ClusterState& state,
-                                    const Clocks& clocks) {
+                                    const Timeline& timeline) {
   hyperpod::OperationView view{.id = hyperpod::event_id(state.spec.id + "/check", run.id.value),
                                .type = OperationType::kDeepHealthCheck,
                                .status = run.state == CheckRunState::kEnded
                                              ? OperationStatus::kDone
                                              : OperationStatus::kInProgress,
-                               .created = clocks.wall_of(run.asked)};
+                               .created = timeline.wall_of(run.asked)};
   for (const CheckMember& member : run.members) {
     const auto node = state.nodes.find(member.node);
     const InstanceGroup* group =
@@ -235,7 +235,7 @@ hyperpod::ClusterView view_cluster(const ControlLoop& loop, const hyperpod::Site
 }
 
 hyperpod::NodeView view_node(const NodeRecord& node, const ControlLoop& loop) {
-  return view_of(node, loop.controller().state(), Clocks(loop));
+  return view_of(node, loop.controller().state(), Timeline(loop));
 }
 
 hyperpod::NodeView view_whole_node(const NodeRecord& node, const ControlLoop& loop) {
@@ -247,11 +247,11 @@ hyperpod::NodeView view_whole_node(const NodeRecord& node, const ControlLoop& lo
 
 hyperpod::NodeWalk walk_nodes(const ControlLoop& loop, bool is_descending) {
   const ClusterState& state = loop.controller().state();
-  const Clocks clocks(loop);
-  const auto key_of = [clocks, &state](const NodeRecord& node) {
+  const Timeline timeline(loop);
+  const auto key_of = [timeline, &state](const NodeRecord& node) {
     const InstanceGroup* group = group_of(node, state);
     return hyperpod::NodeKey{node.id, group == nullptr ? std::string_view() : group->name,
-                             clocks.wall_of(node.made)};
+                             timeline.wall_of(node.made)};
   };
   const auto is_shown = [&state](const NodeRecord& node) {
     return node.state != NodeState::kGone && group_of(node, state) != nullptr;
@@ -269,7 +269,9 @@ hyperpod::NodeWalk walk_nodes(const ControlLoop& loop, bool is_descending) {
       if (is_shown(at->second)) return key_of(at->second);
     return std::nullopt;
   };
-  walk.view = [&state, clocks](NodeId id) { return view_of(state.nodes.at(id), state, clocks); };
+  walk.view = [&state, timeline](NodeId id) {
+    return view_of(state.nodes.at(id), state, timeline);
+  };
   return walk;
 }
 
@@ -325,9 +327,9 @@ std::vector<hyperpod::OperationView> recent_operations(ClusterServer& cluster) {
   return cluster.call([&] {
     const ClusterState& state = cluster.loop().controller().state();
     auto operations = scalings(notes, state);
-    const Clocks clocks(cluster.loop());
+    const Timeline timeline(cluster.loop());
     for (const auto& [id, run] : state.checks)
-      operations.push_back(view_checks(run, state, clocks));
+      operations.push_back(view_checks(run, state, timeline));
     return operations;
   });
 }

@@ -300,7 +300,7 @@ class Ssh(ClusterTest):
         folder = os.path.join(c.state, "clusters")
         paths += [os.path.join(folder, name, "hosts.json") for name in sorted(os.listdir(folder))]
         found = []
-        for path in paths:
+        for path in filter(os.path.exists, paths):  # a cluster that never had a host has none
             with open(path) as file:
                 found += json.load(file).values()
         return sorted(found)
