@@ -66,7 +66,8 @@ Result<void> SeenFile::append(const std::string& signature, WallTime expires, Wa
     HF_TRY_VOID(rewrite(entries));
   }
   ++lines_;
-  return write_all(fd_, path_, line_of(signature, expires));
+  // A full disk may have cut the line before off: it is not to spoil this one.
+  return write_all(fd_, path_, "\n" + line_of(signature, expires));
 }
 
 }  // namespace holdfast

@@ -45,6 +45,13 @@ TEST_F(SeenFileTest, ALineThatCannotBeReadIsPassedOver) {
   EXPECT_THAT(open(at(10))->read(), ElementsAre(Key("c")));
 }
 
+TEST_F(SeenFileTest, ALineThatAFullDiskCutOffSpoilsNoOther) {
+  auto file = open(at(10));
+  std::ofstream(path("seen"), std::ios::app) << "50 tor";
+  ASSERT_TRUE(file->append("next", at(50), at(10)).ok());
+  EXPECT_THAT(open(at(20))->read(), testing::Contains(Key("next")));
+}
+
 TEST_F(SeenFileTest, DoesNotGrowWithoutEnd) {
   auto file = open(at(10), 4);
   for (std::int64_t s = 0; s < 100; ++s)
