@@ -105,7 +105,7 @@ Result<AdviceShown> inputs_of(const AdviseArguments& arguments, const CLI::App& 
   if (job_mtbf_s(inputs.nodes, inputs.node_mtbf_s) < inputs.restart_s + inputs.stall_s)
     return Error{Errc::kInvalidField,
                  fmt::format("--mtbf: something would fail every {:.1f} s, sooner than a restart "
-                             "ends; give a longer one, or fewer nodes",
+                             "ends; give a node's (--job-mtbf is the whole job's), or fewer nodes",
                              job_mtbf_s(inputs.nodes, inputs.node_mtbf_s))};
   return shown;
 }
