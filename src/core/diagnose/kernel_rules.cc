@@ -258,7 +258,7 @@ constexpr auto kRules = std::to_array<KernelRule>({
      kExtError, kBtrfs},
     {"filesystem", "", "BTRFS: error (device @*) in *: errno=-#", kDisk, kAsk, kExtError, kBtrfs},
     {"filesystem", "", "BTRFS critical (device @*): corrupt ", kDisk, kAsk, kExtError, kBtrfs},
-    {"read_only", "", "FAT-fs (@): Filesystem has been set read-only", kDisk, kAsk, kReadOnly,
+    {"filesystem", "", "FAT-fs (@): Filesystem has been set read-only", kDisk, kAsk, kReadOnly,
      "Linux fs/fat/misc.c"},
     {"lustre", "", "LustreError: *: @: This client was evicted by ", kDisk, kNone,
      "a Lustre server gave this client up; what was open fails", kLustre},
