@@ -312,8 +312,13 @@ Result<std::map<std::string, std::uint64_t>> read_flight_record(std::string_view
     const Value* number = entry.at("collective_seq_id");
     const auto* sequence = number == nullptr ? nullptr : std::get_if<std::int64_t>(&number->is);
     if (sequence == nullptr || *sequence < 0 || (is_p2p != nullptr && *is_p2p != 0)) continue;
+    constexpr std::int64_t kMost = std::int64_t{1} << 62;
+    const Value* state = entry.at("state");
+    const bool waits_in_stream =
+        state != nullptr && state->text() != nullptr && *state->text() == "scheduled";
     std::uint64_t& seen = last[group_of(entry)];
-    seen = std::max(seen, static_cast<std::uint64_t>(*sequence));
+    seen = std::max(seen, 2 * static_cast<std::uint64_t>(std::min(*sequence, kMost)) +
+                              (waits_in_stream ? 0 : 1));
   }
   return last;
 }

@@ -9,8 +9,9 @@
 
 namespace holdfast {
 
-// The last collective that a rank had begun, by process group, from a dump of PyTorch's flight
-// recorder (TORCH_NCCL_TRACE_BUFFER_SIZE; pickle protocols 2 to 5).
+// How far a rank was, by process group, from a dump of PyTorch's flight
+// recorder (TORCH_NCCL_TRACE_BUFFER_SIZE; pickle protocols 2 to 5): twice the number of the last
+// collective that it had begun, and 1 more where the GPU had begun it too.
 //
 // A pickle is a program. This one may only build numbers, strings, lists and dicts: anything that
 // would name a class or call a function is refused, except for PyTorch's own typed lists, which are
