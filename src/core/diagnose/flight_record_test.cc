@@ -40,7 +40,7 @@ TEST(FlightRecord, TheLastCollectiveOfEachGroup) {
   for (const std::string_view hex : {kProtocol2, kProtocol4}) {
     const auto last = read_flight_record(bytes(hex));
     ASSERT_TRUE(last.ok()) << last.error().text();
-    EXPECT_THAT(*last, ElementsAre(Pair("0", 603u)));
+    EXPECT_THAT(*last, ElementsAre(Pair("0", FlightPosition{603, ""})));
   }
 }
 
@@ -64,9 +64,9 @@ TEST(FlightRecord, ACollectiveThatTheGpuHasNotBegunIsBehindOneThatItHas) {
                               static_cast<char>(state.size()) + state + "ueu.");
   };
   ASSERT_TRUE(record("scheduled").ok()) << record("scheduled").error().text();
-  EXPECT_THAT(*record("scheduled"), ElementsAre(Pair("0", 602u)));
-  EXPECT_THAT(*record("started"), ElementsAre(Pair("0", 603u)));
-  EXPECT_THAT(*record("completed"), ElementsAre(Pair("0", 603u)));
+  EXPECT_THAT(*record("scheduled"), ElementsAre(Pair("0", FlightPosition{602, ""})));
+  EXPECT_THAT(*record("started"), ElementsAre(Pair("0", FlightPosition{603, ""})));
+  EXPECT_THAT(*record("completed"), ElementsAre(Pair("0", FlightPosition{603, ""})));
 }
 
 TEST(FlightRecord, NothingIsCalledAndNothingCutOffIsBelieved) {

@@ -70,7 +70,7 @@ std::vector<std::uint32_t> behind_in_flight(const IncidentEvidence& evidence) {
   for (const std::string& group : groups) {
     auto ranks = behind(evidence, [&](const RankEvidence& rank) {
       const auto found = rank.collectives.find(group);
-      return found == rank.collectives.end() ? std::nullopt : std::optional(found->second);
+      return found == rank.collectives.end() ? std::nullopt : std::optional(found->second.reached);
     });
     if (!ranks.empty()) return ranks;
   }
@@ -81,9 +81,37 @@ std::vector<std::uint32_t> behind_in_flight(const IncidentEvidence& evidence) {
   return mute.size() == 1 && evidence.ranks.size() > 2 ? mute : std::vector<std::uint32_t>{};
 }
 
+// The ranks that began another collective than the other members of a process group.
+std::vector<std::uint32_t> unlike_in_flight(const IncidentEvidence& evidence) {
+  std::map<std::string, std::map<std::string, std::vector<std::uint32_t>>> by_operation;
+  for (const RankEvidence& rank : evidence.ranks)
+    for (const auto& [group, last] : rank.collectives)
+      by_operation[group][last.operation].push_back(rank.exit.rank);
+  for (const auto& [group, operations] : by_operation) {
+    if (operations.size() != 2) continue;
+    const auto& one = operations.begin()->second;
+    const auto& other = operations.rbegin()->second;
+    if (one.size() != other.size()) return one.size() < other.size() ? one : other;
+  }
+  return {};
+}
+
+// The ranks whose process the kernel found stuck, if they are a minority.
+std::vector<std::uint32_t> stuck_in_kernel(const IncidentEvidence& evidence) {
+  std::vector<std::uint32_t> stuck;
+  for (const RankEvidence& rank : evidence.ranks)
+    if (std::ranges::any_of(evidence.findings, [&](const NodeFinding& finding) {
+          return (finding.fault.kind == "hung_task" || finding.fault.kind == "soft_lockup") &&
+                 finding.node == rank.node && rank.pid != 0 && finding.fault.pid == rank.pid;
+        }))
+      stuck.push_back(rank.exit.rank);
+  return 2 * stuck.size() < evidence.ranks.size() ? stuck : std::vector<std::uint32_t>{};
+}
+
 // Whom the others wait for when no stack tells: the rank that began fewer collectives, by flight
-// records; the one without a timeout of its own; the one whose watchdog saw fewer collectives; the
-// one with fewer steps.
+// records; the one without a timeout of its own; the one that began another collective; the one
+// that the kernel found stuck; the one whose watchdog saw fewer collectives; the one with fewer
+// steps.
 std::vector<std::uint32_t> silent_ranks(const IncidentEvidence& evidence) {
   std::vector<std::uint32_t> ranks = behind_in_flight(evidence);
   if (!ranks.empty()) return ranks;
@@ -96,7 +124,10 @@ std::vector<std::uint32_t> silent_ranks(const IncidentEvidence& evidence) {
       silent.push_back(rank.exit.rank);
   }
   if (timed_out > silent.size() && !silent.empty()) return silent;
-  ranks = behind(evidence, [](const RankEvidence& rank) { return rank.log.last_enqueued; });
+  ranks = unlike_in_flight(evidence);
+  if (ranks.empty()) ranks = stuck_in_kernel(evidence);
+  if (ranks.empty())
+    ranks = behind(evidence, [](const RankEvidence& rank) { return rank.log.last_enqueued; });
   if (ranks.empty())
     ranks = behind(evidence, [](const RankEvidence& rank) { return rank.last_step; });
   return ranks;

@@ -237,8 +237,8 @@ TEST(Judge, TheRankThatTheWatchdogsWaitedFor) {
 
 TEST(Judge, TheRankThatIsBehindInTheFlightRecords) {
   IncidentEvidence evidence = all_echo(4);
-  for (RankEvidence& rank : evidence.ranks) rank.collectives = {{"0", 301}, {"1", 7}};
-  evidence.ranks[2].collectives["1"] = 6;
+  for (RankEvidence& rank : evidence.ranks) rank.collectives = {{"0", {603, ""}}, {"1", {15, ""}}};
+  evidence.ranks[2].collectives["1"].reached = 13;
   EXPECT_THAT(judge(evidence).ranks, ElementsAre(2u));
   raises(evidence.ranks[0], "KeyError: 'x'");
   EXPECT_THAT(judge(evidence).ranks, ElementsAre(0u)) << "a cause of its own counts more";
@@ -246,11 +246,33 @@ TEST(Judge, TheRankThatIsBehindInTheFlightRecords) {
 
 TEST(Judge, ARankWithoutAFlightRecordWhereAllOthersHaveOne) {
   IncidentEvidence evidence = all_echo(4);
-  for (RankEvidence& rank : evidence.ranks) rank.collectives = {{"0", 602}};
+  for (RankEvidence& rank : evidence.ranks) rank.collectives = {{"0", {602, ""}}};
   evidence.ranks[1].collectives.clear();
   EXPECT_THAT(judge(evidence).ranks, ElementsAre(1u));
   evidence.ranks[0].collectives.clear();
   EXPECT_THAT(judge(evidence).confidence, Confidence::kLow) << "two: files may be missing";
+}
+
+TEST(Judge, ARankThatBeganAnotherCollective) {
+  IncidentEvidence evidence = all_echo(4);
+  for (RankEvidence& rank : evidence.ranks)
+    rank.collectives = {{"0", {603, "nccl:all_reduce [[4]]"}}};
+  evidence.ranks[2].collectives["0"].operation = "nccl:all_gather [[4]]";
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(2u));
+  evidence.ranks[1].collectives["0"].operation = "nccl:all_gather [[4]]";
+  EXPECT_EQ(judge(evidence).confidence, Confidence::kLow) << "half and half";
+}
+
+TEST(Judge, ARankThatTheKernelFoundStuck) {
+  IncidentEvidence evidence = all_echo(4);
+  for (RankEvidence& rank : evidence.ranks) {
+    rank.state = RankEvidence::State::kRunning;
+    rank.log = {};
+  }
+  evidence.findings = {finding(2, "INFO: task python3:1003 blocked for more than 120 seconds.")};
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(3u));
+  evidence.findings[0].fault.pid = 77;
+  EXPECT_THAT(judge(evidence).ranks, IsEmpty());
 }
 
 TEST(Judge, ARankWithoutAStackWhereAllOthersWait) {

@@ -308,7 +308,8 @@ bool says_out_of_memory(std::string_view message) {
        "not enough memory: you tried to allocate", "Cannot allocate memory", "std::bad_alloc",
        "CUBLAS_STATUS_ALLOC_FAILED", "HIP out of memory", "OOM when allocating tensor",
        "RESOURCE_EXHAUSTED: Out of memory", "RESOURCE_EXHAUSTED: Attempting to allocate",
-       "RESOURCE_EXHAUSTED: Failed to allocate"});
+       "RESOURCE_EXHAUSTED: Failed to allocate", "Cuda failure 'out of memory'",
+       "Cuda failure 2 'out of memory'", "Failed to CUDA calloc", "Failed to CUDA malloc"});
   return mentions(message, kWords);
 }
 

@@ -181,7 +181,8 @@ Verdict raised(const AttemptRecord& attempt, const RankExit& first) {
       verdict.summary += "; its last output: " + std::string(line);
   std::size_t same = 0;
   for (const RankExit& exit : attempt.exits)
-    if (!exit.asked && !exit.clean() && exit.error_type == first.error_type) ++same;
+    if (!exit.asked && !exit.clean() && exit.error_type == first.error_type && !is_echo(exit))
+      ++same;
   if (same > 1) verdict.summary += " (and " + std::to_string(same - 1) + " more ranks alike)";
   if (first.error_type == "start_failed") verdict.confidence = Confidence::kHigh;
   add_exit(attempt, first, verdict);
