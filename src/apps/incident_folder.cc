@@ -254,7 +254,8 @@ class FolderReader {
     for (const std::string& name : files_in("kmsg")) {
       if (!name.ends_with(".log")) continue;
       HF_TRY(const auto text, optional_file("kmsg/" + name));
-      if (text) read_kernel_log(node_named(name.substr(0, name.size() - 4)), *text);
+      const auto node = node_of_file("kmsg/" + name);
+      if (text && node) read_kernel_log(*node, *text);
     }
     return {};
   }
@@ -263,12 +264,13 @@ class FolderReader {
     for (const std::string& name : files_in("findings")) {
       if (!name.ends_with(".txt")) continue;
       HF_TRY(const auto text, optional_file("findings/" + name));
+      const auto node = node_of_file("findings/" + name);
+      if (!node) continue;
       std::string_view rest = text ? std::string_view(*text) : std::string_view();
       while (!rest.empty()) {
         const auto end = std::min(rest.find('\n'), rest.size());
         if (auto fault = read_finding(rest.substr(0, end)))
-          result_.evidence.findings.push_back(
-              {node_named(name.substr(0, name.size() - 4)), std::move(*fault), {}});
+          result_.evidence.findings.push_back({*node, std::move(*fault), {}});
         rest.remove_prefix(std::min(end + 1, rest.size()));
       }
     }
@@ -319,6 +321,20 @@ class FolderReader {
     if (text.ok()) return std::optional(valid_utf8(*text));
     if (text.error().code == Errc::kNotFound) return std::optional<std::string>();
     return text.error();
+  }
+
+  // The node of "kmsg/NAME.log", also where one of the two names it without its domain. What befell
+  // a machine that ran no rank is no cause.
+  std::optional<NodeId> node_of_file(const std::string& file) {
+    const auto slash = file.find('/');
+    const std::string name = file.substr(slash + 1, file.size() - slash - 5);
+    std::optional<NodeId> alike;
+    for (const auto& [id, known] : result_.node_names) {
+      if (known == name) return id;
+      if (known.starts_with(name + ".") || name.starts_with(known + ".")) alike = id;
+    }
+    if (!alike) result_.notes.push_back(file + " was not used: ranks.json has no rank on " + name);
+    return alike;
   }
 
   NodeId node_named(const std::string& name) {

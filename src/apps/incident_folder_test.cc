@@ -51,6 +51,19 @@ TEST_F(IncidentFolderTest, ReadsRanksLogsKernelLogsAndStacks) {
   EXPECT_THAT(with_node_names(judge(evidence).summary, *found), HasSubstr("gpu-b: xid 79"));
 }
 
+TEST_F(IncidentFolderTest, AKernelLogOfAMachineWithoutARankIsNoCause) {
+  put("ranks.json", R"([{"rank": 0, "node": "gpu-a.cluster.local", "exit_code": 1}])");
+  put("kmsg/gpu-z.log", "NVRM: Xid (PCI:0000:b9:00): 79, GPU has fallen off the bus.\n");
+  auto found = read_incident_folder(folder());
+  ASSERT_TRUE(found.ok()) << found.error().text();
+  EXPECT_TRUE(found->evidence.findings.empty());
+  EXPECT_THAT(found->notes, ElementsAre(HasSubstr("no rank on gpu-z")));
+  put("kmsg/gpu-a.log", "NVRM: Xid (PCI:0000:b9:00): 79, GPU has fallen off the bus.\n");
+  found = read_incident_folder(folder());
+  ASSERT_EQ(found->evidence.findings.size(), 1u) << "a name without its domain";
+  EXPECT_EQ(found->evidence.findings[0].node, found->evidence.ranks[0].node);
+}
+
 TEST_F(IncidentFolderTest, FindingsOfProbesAreEvidenceToo) {
   effect::KeepEvidence kept{.incident = IncidentId{1}, .job = JobId{1}, .job_name = "train"};
   kept.attempt.number = Attempt{1};

@@ -4,9 +4,11 @@
 
 #include <cmath>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "apps/health_views.h"
+#include "core/jobs/stragglers.h"
 #include "model/codec.h"
 
 namespace holdfast {
@@ -61,14 +63,29 @@ json rank_view(const JobRecord& job, std::uint32_t rank, const ControlLoop& loop
   return view;
 }
 
+// "2.41 s a step; its peers 1.20 s"
+std::string slow_text(const Straggler& slow) {
+  const auto text = [](std::int64_t ns) {
+    return fmt::format("{:.3g} s", static_cast<double>(ns) / 1e9);
+  };
+  std::string line = text(slow.step_ns) + " a step";
+  if (slow.peers_ns != 0) line += "; its peers " + text(slow.peers_ns);
+  if (slow.past_ns != 0) line += "; its own best " + text(slow.past_ns);
+  return line;
+}
+
 json job_view(const JobRecord& job, const ControlLoop& loop) {
   json view = to_json_value(job);
   json ranks = json::array();
   double rate = 0;
   std::uint64_t step = std::max(job.step_reached, job.attempt.step);
+  const auto stragglers = job.is_live() ? find_stragglers(loop.progress().samples(job.id))
+                                        : std::map<std::uint32_t, Straggler>{};
   for (std::uint32_t rank = 0; rank < job.attempt.nodes.size() * job.attempt.ranks_per_node;
        ++rank) {
     ranks.push_back(rank_view(job, rank, loop));
+    const auto slow = stragglers.find(rank);
+    ranks.back()["slow"] = slow == stragglers.end() ? json() : json(slow_text(slow->second));
     rate = std::max(rate, ranks.back()["steps_per_s"].get<double>());
     if (job.is_live()) step = std::max(step, ranks.back()["step"].get<std::uint64_t>());
   }

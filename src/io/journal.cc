@@ -216,8 +216,10 @@ Result<std::uint64_t> check_entries(sqlite3* db, const std::string& path) {
   HF_TRY([[maybe_unused]] const bool row, statement.step(path));
   const std::int64_t snapshot = statement.integer(0), first = statement.integer(1),
                      last = statement.integer(2), count = statement.integer(3);
-  if (count == 0) return static_cast<std::uint64_t>(snapshot);
-  if (first == snapshot + 1 && last - first + 1 == count) return static_cast<std::uint64_t>(last);
+  // Rows that nobody wrote have any number: with none below 0 nothing overflows.
+  if (snapshot >= 0 && count == 0) return static_cast<std::uint64_t>(snapshot);
+  if (snapshot >= 0 && first > 0 && first - 1 == snapshot && last - first == count - 1)
+    return static_cast<std::uint64_t>(last);
   return corrupt(path, "entries are missing: " + std::to_string(count) + " of " +
                            std::to_string(first) + ".." + std::to_string(last) +
                            " after a snapshot at " + std::to_string(snapshot));

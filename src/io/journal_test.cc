@@ -225,6 +225,18 @@ TEST_F(Journals, AMissingEntryIsDamage) {
   EXPECT_EQ(refused().code, Errc::kStateCorrupt);
 }
 
+TEST_F(Journals, RowsThatNobodyWroteAreDamage) {
+  { ASSERT_TRUE(open()->append({}, {}).ok()); }
+  sql("INSERT INTO snapshot VALUES (1, 9223372036854775807, 0, 0, 'x')");
+  sql("INSERT INTO entries VALUES (-9223372036854775808, 0, 0, 'x', 0)");
+  EXPECT_EQ(refused().code, Errc::kStateCorrupt);
+  sql("DELETE FROM entries; UPDATE snapshot SET seq = -1");
+  EXPECT_EQ(refused().code, Errc::kStateCorrupt);
+  sql("DELETE FROM snapshot; INSERT INTO entries VALUES (-9223372036854775808, 0, 0, 'x', 0), "
+      "(9223372036854775807, 0, 0, 'x', 0)");
+  EXPECT_EQ(refused().code, Errc::kStateCorrupt);
+}
+
 TEST_F(Journals, WhatIsNoJournalIsRefusedAndLeftAlone) {
   for (const std::string& bytes :
        {std::string(), std::string("x"), std::string(100'000, 'g'), std::string(8192, '\0')}) {

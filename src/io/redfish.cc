@@ -22,7 +22,8 @@ std::size_t keep(char* bytes, std::size_t size, std::size_t count, void* to) {
   return size * count;
 }
 
-Result<json> call(const RedfishTarget& target, const std::string& path, const std::string& body) {
+Result<std::string> call(const RedfishTarget& target, const std::string& path,
+                         const std::string& body) {
   const std::unique_ptr<CURL, decltype(&::curl_easy_cleanup)> curl(::curl_easy_init(),
                                                                    ::curl_easy_cleanup);
   if (curl == nullptr) return Error{Errc::kIo, "cannot make a connection"};
@@ -60,10 +61,14 @@ Result<json> call(const RedfishTarget& target, const std::string& path, const st
   if (status < 200 || status > 299)
     return Error{Errc::kUnavailable,
                  url + ": HTTP status " + std::to_string(status) + ": " + answer.substr(0, 200)};
-  if (!body.empty()) return json::object();
+  return answer;
+}
+
+Result<json> parse(std::string_view answer) {
   json parsed = parse_json_text(answer);
   if (!parsed.is_object())
-    return Error{Errc::kUnparsable, url + ": no JSON object: '" + answer.substr(0, 100) + "'"};
+    return Error{Errc::kUnparsable,
+                 "its answer is no JSON object: '" + std::string(answer.substr(0, 100)) + "'"};
   return parsed;
 }
 
@@ -79,13 +84,25 @@ Result<std::string> path_at(const json& answer, const char* pointer) {
 
 }  // namespace
 
+Result<std::string> read_redfish_systems(std::string_view answer) {
+  HF_TRY(const json systems, parse(answer));
+  return path_at(systems, "/Members/0/@odata.id");
+}
+
+Result<RedfishReset> read_redfish_system(std::string_view answer) {
+  HF_TRY(const json system, parse(answer));
+  HF_TRY(std::string path, path_at(system, "/Actions/#ComputerSystem.Reset/target"));
+  return RedfishReset{std::move(path),
+                      system.contains("PowerState") && system["PowerState"] == "Off"};
+}
+
 Result<void> redfish_restart(const RedfishTarget& target) {
-  HF_TRY(const json systems, call(target, "/redfish/v1/Systems", ""));
-  HF_TRY(const std::string path, path_at(systems, "/Members/0/@odata.id"));
-  HF_TRY(const json system, call(target, path, ""));
-  HF_TRY(const std::string reset, path_at(system, "/Actions/#ComputerSystem.Reset/target"));
-  const bool is_off = system.contains("PowerState") && system["PowerState"] == "Off";
-  HF_TRY_VOID(call(target, reset, json{{"ResetType", is_off ? "On" : "ForceRestart"}}.dump()));
+  HF_TRY(const std::string systems, call(target, "/redfish/v1/Systems", ""));
+  HF_TRY(const std::string path, read_redfish_systems(systems));
+  HF_TRY(const std::string system, call(target, path, ""));
+  HF_TRY(const RedfishReset reset, read_redfish_system(system));
+  HF_TRY_VOID(
+      call(target, reset.path, json{{"ResetType", reset.is_off ? "On" : "ForceRestart"}}.dump()));
   return {};
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "base/time.h"
@@ -15,6 +16,16 @@ struct RedfishTarget {
   std::string ca;  // PEM file; empty: the system's
   Duration patience = seconds(30);
 };
+
+// The path of the first system, from the answer of /redfish/v1/Systems. kUnparsable.
+[[nodiscard]] Result<std::string> read_redfish_systems(std::string_view answer);
+
+struct RedfishReset {
+  std::string path;  // of the action
+  bool is_off = false;
+};
+// From the answer of a system. kUnparsable.
+[[nodiscard]] Result<RedfishReset> read_redfish_system(std::string_view answer);
 
 // Restarts the first system of the controller at once (ComputerSystem.Reset, ForceRestart; one that
 // is off is switched on). Blocks. Its certificate must be good for the name in `url`. kUnavailable,

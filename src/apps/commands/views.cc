@@ -210,6 +210,12 @@ std::string live_header(const json& job, const Paint& paint) {
   return reason.empty() ? line : line + "  " + paint(Ink::kDim, line_of(reason));
 }
 
+// A straggler is shown as one; the JSON says against what.
+std::string rank_state(const json& rank, const Paint& paint) {
+  const std::string state = state_text(rank, paint);
+  return text_at(rank, "slow").empty() ? state : state + ", slow";
+}
+
 std::vector<std::vector<std::string>> live_rows(const LiveJob& live, std::size_t rows_max,
                                                 const Paint& paint) {
   std::vector<std::vector<std::string>> rows = {{">PLACE", "NODE", ">RANK", "STATE", ">STEP",
@@ -219,7 +225,7 @@ std::vector<std::vector<std::string>> live_rows(const LiveJob& live, std::size_t
     if (rows.size() > rows_max) break;
     const auto speeds = live.speeds.find(whole_at(rank, "rank"));
     rows.push_back({whole_or_dash(rank, "place"), or_dash(text_at(rank, "node")),
-                    whole_or_dash(rank, "rank"), state_text(rank, paint),
+                    whole_or_dash(rank, "rank"), rank_state(rank, paint),
                     whole_or_dash(rank, "step"), number_or_dash(rank, "steps_per_s", "{:.1f}"),
                     number_or_dash(rank, "loss", "{:.4f}"),
                     speeds == live.speeds.end() ? "" : spark(speeds->second)});

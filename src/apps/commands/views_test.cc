@@ -214,6 +214,7 @@ TEST_F(ViewsTest, LiveView) {
                                  {"state", "running"},
                                  {"step", 1500 - rank},
                                  {"steps_per_s", 12.34},
+                                 {"slow", rank == 0 ? json() : json("2 s a step; its peers 1 s")},
                                  {"loss", rank == 0 ? json(2.5) : json(nullptr)}});
   live.status = status_of(NodeState::kHealthy);
   live.incident = to_json_value(incident());
@@ -224,9 +225,9 @@ TEST_F(ViewsTest, LiveView) {
   EXPECT_EQ(text,
             "gpt j1  running  attempt a2  step 1500  12.3 steps/s  loss 2.5000  commit 1400\n"
             "\n"
-            "PLACE  NODE  RANK  STATE    STEP  STEPS/S    LOSS  SPEED\n"
-            "    1  n1       0  running  1500     12.3  2.5000  ▁▅█\n"
-            "    2  n5       1  running  1499     12.3       -\n"
+            "PLACE  NODE  RANK  STATE          STEP  STEPS/S    LOSS  SPEED\n"
+            "    1  n1       0  running        1500     12.3  2.5000  ▁▅█\n"
+            "    2  n5       1  running, slow  1499     12.3       -\n"
             "spares  n3 healthy\n"
             "\n"
             "i1 recovered in 3.4 s, 34 steps lost\n"

@@ -293,16 +293,39 @@ std::string group_of(const Value& entry) {
   return group != nullptr && group->text() != nullptr ? std::string(*group->text()) : std::string();
 }
 
+// "[4, 8]"; of lists in lists the first levels are enough.
+std::string text_of(const Value& value, int levels) {
+  if (const auto* number = std::get_if<std::int64_t>(&value.is)) return std::to_string(*number);
+  if (value.list() == nullptr || levels == 0) return "?";
+  std::string text = "[";
+  constexpr std::size_t kMost = 8;
+  for (std::size_t i = 0; i < value.list()->size() && i < kMost; ++i)
+    text += (i == 0 ? "" : ", ") + text_of((*value.list())[i], levels - 1);
+  return text + "]";
+}
+
+std::string operation_of(const Value& entry) {
+  const Value* name = entry.at("profiling_name");
+  if (name == nullptr || name->text() == nullptr) return {};
+  constexpr std::size_t kNameMax = 80;
+  std::string operation(name->text()->substr(0, kNameMax));
+  const Value* sizes = entry.at("input_sizes");
+  for (const char* alike : {"all_reduce", "reduce_scatter", "all_gather"})
+    if (sizes != nullptr && operation.find(alike) != std::string::npos)
+      return operation + " " + text_of(*sizes, 2);
+  return operation;
+}
+
 }  // namespace
 
-Result<std::map<std::string, std::uint64_t>> read_flight_record(std::string_view pickle) {
+Result<std::map<std::string, FlightPosition>> read_flight_record(std::string_view pickle) {
   Unpickler unpickler(pickle);
   HF_TRY(const Value root, unpickler.run());
   const Value* entries = root.at("entries");
   if (entries == nullptr || entries->list() == nullptr)
     return Error{Errc::kUnparsable,
                  "flight record: 'entries' is not there; it is no dump of PyTorch's recorder"};
-  std::map<std::string, std::uint64_t> last;
+  std::map<std::string, FlightPosition> last;
   std::set<const Pairs*> seen_dicts;  // one that is listed again and again says nothing new
   for (const Value& entry : *entries->list()) {
     const auto* dict = std::get_if<Pairs*>(&entry.is);
@@ -312,8 +335,15 @@ Result<std::map<std::string, std::uint64_t>> read_flight_record(std::string_view
     const Value* number = entry.at("collective_seq_id");
     const auto* sequence = number == nullptr ? nullptr : std::get_if<std::int64_t>(&number->is);
     if (sequence == nullptr || *sequence < 0 || (is_p2p != nullptr && *is_p2p != 0)) continue;
-    std::uint64_t& seen = last[group_of(entry)];
-    seen = std::max(seen, static_cast<std::uint64_t>(*sequence));
+    constexpr std::int64_t kMost = std::int64_t{1} << 62;
+    const Value* state = entry.at("state");
+    const bool waits_in_stream =
+        state != nullptr && state->text() != nullptr && *state->text() == "scheduled";
+    const std::uint64_t reached =
+        2 * static_cast<std::uint64_t>(std::min(*sequence, kMost)) + (waits_in_stream ? 0 : 1);
+    FlightPosition& seen = last[group_of(entry)];
+    if (reached < seen.reached) continue;
+    seen = {reached, operation_of(entry)};
   }
   return last;
 }

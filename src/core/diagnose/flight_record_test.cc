@@ -40,7 +40,7 @@ TEST(FlightRecord, TheLastCollectiveOfEachGroup) {
   for (const std::string_view hex : {kProtocol2, kProtocol4}) {
     const auto last = read_flight_record(bytes(hex));
     ASSERT_TRUE(last.ok()) << last.error().text();
-    EXPECT_THAT(*last, ElementsAre(Pair("0", 301u)));
+    EXPECT_THAT(*last, ElementsAre(Pair("0", FlightPosition{603, ""})));
   }
 }
 
@@ -52,6 +52,21 @@ TEST(FlightRecord, TypedListsOfPyTorchAreLists) {
                                22) +
                            "sizesctorch.jit._pickle\nbuild_intlist\n(]K\x04" + "atRu.";
   EXPECT_TRUE(read_flight_record(text).ok()) << read_flight_record(text).error().text();
+}
+
+TEST(FlightRecord, ACollectiveThatTheGpuHasNotBegunIsBehindOneThatItHas) {
+  // pickle.dumps({"entries": [{"collective_seq_id": 301, "process_group": "0", "state": STATE}]},
+  // 4)
+  const auto record = [](const std::string& state) {
+    return read_flight_record(std::string("\x80\x04}(\x8c\x07", 6) + "entries](}(\x8c\x11" +
+                              "collective_seq_id" + "M\x2d\x01" + "\x8c\x0d" + "process_group" +
+                              std::string("\x8c\x01") + "0\x8c\x05" + "state\x8c" +
+                              static_cast<char>(state.size()) + state + "ueu.");
+  };
+  ASSERT_TRUE(record("scheduled").ok()) << record("scheduled").error().text();
+  EXPECT_THAT(*record("scheduled"), ElementsAre(Pair("0", FlightPosition{602, ""})));
+  EXPECT_THAT(*record("started"), ElementsAre(Pair("0", FlightPosition{603, ""})));
+  EXPECT_THAT(*record("completed"), ElementsAre(Pair("0", FlightPosition{603, ""})));
 }
 
 TEST(FlightRecord, NothingIsCalledAndNothingCutOffIsBelieved) {

@@ -7,6 +7,7 @@
 #include <set>
 #include <string_view>
 
+#include "core/diagnose/rank_ends.h"
 #include "core/diagnose/stacks.h"
 #include "core/diagnose/verdict.h"
 
@@ -22,83 +23,6 @@ constexpr std::uint32_t kAttemptsMax = 3;  // as core/jobs/recovery.cc
 constexpr std::size_t kEvidenceMax = 40;
 
 using State = RankEvidence::State;
-
-bool is_failure(const RankEvidence& rank) {
-  return rank.state == State::kExited && !rank.exit.clean();
-}
-
-std::string name_of(const RankEvidence& rank) {
-  return "rank " + std::to_string(rank.exit.rank) + " on " + to_string(rank.node);
-}
-
-// One end of a rank that says something by itself.
-bool is_own(const RankEvidence& rank) {
-  if (!is_failure(rank)) return false;
-  const RankExit& exit = rank.exit;
-  if (exit.out_of_memory) return true;
-  if (!exit.error_type.empty()) return !says_peer_gone(exit.error_message);
-  if (exit.signal == SIGABRT || exit.signal == 0) return !says_peer_gone(exit.log_tail);
-  return true;
-}
-
-bool was_killed(const RankEvidence& rank) {
-  const std::int32_t signal = rank.exit.signal;
-  return !rank.exit.out_of_memory && (signal == SIGTERM || signal == SIGKILL);
-}
-
-// The log's findings go where diagnose() looks for them.
-void add_log(RankEvidence& rank) {
-  RankExit& exit = rank.exit;
-  exit.log_tail = rank.log.tail;
-  if (!is_failure(rank)) return;
-  exit.error_type = rank.log.error_type;
-  exit.error_message = rank.log.error_message;
-  exit.traceback = rank.log.traceback;
-  if (says_out_of_memory(exit.error_message) || exit.error_type == "bad_alloc")
-    exit.error_type = "OutOfMemoryError";
-  // An exception that only names the exit of a child or of a peer is not the signal's reason.
-  if (exit.signal != 0 && exit.signal != SIGABRT) exit.error_type.clear();
-}
-
-// A kill that the kernel's own record explains.
-void add_kernel_kills(IncidentEvidence& evidence) {
-  for (const NodeFinding& finding : evidence.findings) {
-    if (finding.fault.kind != "oom") continue;
-    RankEvidence* victim = nullptr;
-    for (RankEvidence& rank : evidence.ranks) {
-      if (rank.node != finding.node || !is_failure(rank) || rank.exit.signal != SIGKILL) continue;
-      if (rank.pid != 0 && rank.pid == finding.fault.pid) victim = &rank;
-      if (rank.pid == 0 && victim == nullptr) victim = &rank;
-    }
-    if (victim == nullptr) continue;
-    victim->exit.out_of_memory = true;
-    victim->exit.memory_peak_bytes =
-        std::max(victim->exit.memory_peak_bytes, finding.fault.used_bytes);
-  }
-}
-
-// Of failures that say something, those that came later than the first are what it led to; so are
-// kills from outside once a rank has failed by itself. Both count as asked for.
-void set_followers_aside(IncidentEvidence& evidence) {
-  std::optional<std::int64_t> first;
-  bool by_itself = false;
-  for (const RankEvidence& rank : evidence.ranks) {
-    if (!is_own(rank)) continue;
-    by_itself = by_itself || !was_killed(rank);
-    if (rank.ended_ns) first = std::min(first.value_or(*rank.ended_ns), *rank.ended_ns);
-  }
-  std::optional<std::int64_t> first_by_itself;
-  for (const RankEvidence& rank : evidence.ranks)
-    if (is_own(rank) && !was_killed(rank) && rank.ended_ns)
-      first_by_itself = std::min(first_by_itself.value_or(*rank.ended_ns), *rank.ended_ns);
-  for (RankEvidence& rank : evidence.ranks) {
-    if (!is_own(rank)) continue;
-    if (first && rank.ended_ns && *rank.ended_ns > *first + kSecond) rank.exit.asked = true;
-    const bool came_first =
-        rank.ended_ns && first_by_itself && *rank.ended_ns + kSecond / 2 < *first_by_itself;
-    if (was_killed(rank) && by_itself && !came_first) rank.exit.asked = true;
-  }
-}
 
 AttemptRecord record_of(const IncidentEvidence& evidence) {
   AttemptRecord record{.number = Attempt{1},
@@ -146,16 +70,48 @@ std::vector<std::uint32_t> behind_in_flight(const IncidentEvidence& evidence) {
   for (const std::string& group : groups) {
     auto ranks = behind(evidence, [&](const RankEvidence& rank) {
       const auto found = rank.collectives.find(group);
-      return found == rank.collectives.end() ? std::nullopt : std::optional(found->second);
+      return found == rank.collectives.end() ? std::nullopt : std::optional(found->second.reached);
     });
     if (!ranks.empty()) return ranks;
+  }
+  // A process that is stopped writes no record.
+  std::vector<std::uint32_t> mute;
+  for (const RankEvidence& rank : evidence.ranks)
+    if (rank.collectives.empty()) mute.push_back(rank.exit.rank);
+  return mute.size() == 1 && evidence.ranks.size() > 2 ? mute : std::vector<std::uint32_t>{};
+}
+
+// The ranks that began another collective than the other members of a process group.
+std::vector<std::uint32_t> unlike_in_flight(const IncidentEvidence& evidence) {
+  std::map<std::string, std::map<std::string, std::vector<std::uint32_t>>> by_operation;
+  for (const RankEvidence& rank : evidence.ranks)
+    for (const auto& [group, last] : rank.collectives)
+      by_operation[group][last.operation].push_back(rank.exit.rank);
+  for (const auto& [group, operations] : by_operation) {
+    if (operations.size() != 2) continue;
+    const auto& one = operations.begin()->second;
+    const auto& other = operations.rbegin()->second;
+    if (one.size() != other.size()) return one.size() < other.size() ? one : other;
   }
   return {};
 }
 
+// The ranks whose process the kernel found stuck, if they are a minority.
+std::vector<std::uint32_t> stuck_in_kernel(const IncidentEvidence& evidence) {
+  std::vector<std::uint32_t> stuck;
+  for (const RankEvidence& rank : evidence.ranks)
+    if (std::ranges::any_of(evidence.findings, [&](const NodeFinding& finding) {
+          return (finding.fault.kind == "hung_task" || finding.fault.kind == "soft_lockup") &&
+                 finding.node == rank.node && rank.pid != 0 && finding.fault.pid == rank.pid;
+        }))
+      stuck.push_back(rank.exit.rank);
+  return 2 * stuck.size() < evidence.ranks.size() ? stuck : std::vector<std::uint32_t>{};
+}
+
 // Whom the others wait for when no stack tells: the rank that began fewer collectives, by flight
-// records; the one without a timeout of its own; the one whose watchdog saw fewer collectives; the
-// one with fewer steps.
+// records; the one without a timeout of its own; the one that began another collective; the one
+// that the kernel found stuck; the one whose watchdog saw fewer collectives; the one with fewer
+// steps.
 std::vector<std::uint32_t> silent_ranks(const IncidentEvidence& evidence) {
   std::vector<std::uint32_t> ranks = behind_in_flight(evidence);
   if (!ranks.empty()) return ranks;
@@ -168,7 +124,10 @@ std::vector<std::uint32_t> silent_ranks(const IncidentEvidence& evidence) {
       silent.push_back(rank.exit.rank);
   }
   if (timed_out > silent.size() && !silent.empty()) return silent;
-  ranks = behind(evidence, [](const RankEvidence& rank) { return rank.log.last_enqueued; });
+  ranks = unlike_in_flight(evidence);
+  if (ranks.empty()) ranks = stuck_in_kernel(evidence);
+  if (ranks.empty())
+    ranks = behind(evidence, [](const RankEvidence& rank) { return rank.log.last_enqueued; });
   if (ranks.empty())
     ranks = behind(evidence, [](const RankEvidence& rank) { return rank.last_step; });
   return ranks;
@@ -407,6 +366,60 @@ void add_minor_findings(const IncidentEvidence& evidence, bool unexplained, Verd
   }
 }
 
+// A rank that the kernel ended because its memory was damaged.
+void blame_poisoned_memory(const IncidentEvidence& evidence, Verdict& verdict) {
+  for (const NodeFinding& finding : evidence.findings) {
+    if (finding.fault.kind != "mce" || finding.fault.pid == 0) continue;
+    for (const std::uint32_t number : verdict.ranks) {
+      const RankEvidence& rank = evidence.ranks[number];
+      if (rank.node != finding.node || rank.exit.signal != SIGBUS) continue;
+      if (rank.pid != 0 && rank.pid != finding.fault.pid) continue;
+      verdict.cause = finding.fault.cause;
+      verdict.confidence = Confidence::kHigh;
+      verdict.summary += "; " + fault_text(finding);
+    }
+  }
+}
+
+// A loss that had jumped stands beside an end that explains nothing itself: it is the program's.
+void add_spikes(const IncidentEvidence& evidence, bool unexplained, Verdict& verdict) {
+  bool told = false;
+  for (const RankEvidence& rank : evidence.ranks) {
+    if (rank.log.spike_line.empty()) continue;
+    if (verdict.evidence.size() < kEvidenceMax)
+      verdict.evidence.push_back({name_of(rank) + " wrote: " + rank.log.spike_line, rank.node,
+                                  rank.exit.rank, Instant{rank.ended_ns.value_or(0)}});
+    if (!told) verdict.summary += "; the loss had jumped: " + rank.log.spike_line;
+    told = true;
+  }
+  const bool in_doubt =
+      verdict.cause == CauseClass::kUnknown || verdict.cause == CauseClass::kInterconnect;
+  if (told && unexplained && in_doubt && verdict.confidence == Confidence::kLow)
+    verdict.cause = CauseClass::kApplication;
+}
+
+// Echoes alone, and the network of one node and no other tells of trouble: the link is there.
+void blame_the_link(const IncidentEvidence& evidence, Verdict& verdict) {
+  if (verdict.cause != CauseClass::kInterconnect) return;
+  const NodeFinding* first = nullptr;
+  for (const NodeFinding& finding : evidence.findings) {
+    if (finding.fault.cause != CauseClass::kInterconnect || finding.fault.kind == "aer") continue;
+    if (first != nullptr && finding.node != first->node) return;
+    if (first == nullptr) first = &finding;
+  }
+  if (first == nullptr) return;
+  verdict.ranks.clear();
+  verdict.nodes.clear();
+  verdict.evidence.clear();
+  add_node(verdict, first->node);
+  for (const RankEvidence& rank : evidence.ranks)
+    if (rank.node == first->node) {
+      add_rank(verdict, rank);
+      add_end(verdict, rank);
+    }
+  verdict.summary = fault_text(*first) + "; no rank shows a cause of its own";
+}
+
 // What a second start would only repeat.
 void stop_what_repeats(const IncidentEvidence& evidence, Verdict& verdict) {
   if (verdict.cause != CauseClass::kApplication || verdict.action != Action::kRestartRanks) return;
@@ -448,7 +461,10 @@ Verdict of_processes(const IncidentEvidence& evidence) {
     if (is_own(rank) && !rank.exit.asked &&
         device_trouble(rank.exit.error_message) == DeviceTrouble::kProgram)
       verdict.confidence = std::min(verdict.confidence, Confidence::kMedium);
+  blame_poisoned_memory(evidence, verdict);
+  if (!explained) blame_the_link(evidence, verdict);
   add_minor_findings(evidence, !explained, verdict);
+  add_spikes(evidence, !explained, verdict);
   stop_what_repeats(evidence, verdict);
   return verdict;
 }
@@ -474,12 +490,7 @@ Verdict judge(const IncidentEvidence& given) {
   if (evidence.ranks.empty() && evidence.findings.empty())
     return {.cause = CauseClass::kUnknown, .summary = "no rank and no finding of a node"};
   drop_far_findings(evidence);
-  for (RankEvidence& rank : evidence.ranks) {
-    add_log(rank);
-    if (rank.stacks) rank.stacks = as_fault_dump(*rank.stacks);
-  }
-  add_kernel_kills(evidence);
-  set_followers_aside(evidence);
+  settle_ends(evidence);
   auto machine = broken_machine(evidence);
   Verdict verdict = machine ? *std::move(machine) : of_processes(evidence);
   for (Evidence& one : verdict.evidence)

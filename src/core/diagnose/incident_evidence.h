@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/diagnose/flight_record.h"
 #include "core/diagnose/rank_log.h"
 #include "model/fault.h"
 #include "model/link.h"
@@ -25,7 +26,7 @@ struct RankEvidence {
   std::optional<std::uint64_t> last_step;
   std::optional<std::int64_t> ended_ns;
   RankLog log;
-  std::map<std::string, std::uint64_t> collectives;  // last begun, by process group; flight record
+  std::map<std::string, FlightPosition> collectives;  // by process group; flight record
   std::optional<std::string> stacks;  // a dump of faulthandler or py-spy; empty: it did not answer
 };
 

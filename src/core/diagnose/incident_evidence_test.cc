@@ -237,11 +237,133 @@ TEST(Judge, TheRankThatTheWatchdogsWaitedFor) {
 
 TEST(Judge, TheRankThatIsBehindInTheFlightRecords) {
   IncidentEvidence evidence = all_echo(4);
-  for (RankEvidence& rank : evidence.ranks) rank.collectives = {{"0", 301}, {"1", 7}};
-  evidence.ranks[2].collectives["1"] = 6;
+  for (RankEvidence& rank : evidence.ranks) rank.collectives = {{"0", {603, ""}}, {"1", {15, ""}}};
+  evidence.ranks[2].collectives["1"].reached = 13;
   EXPECT_THAT(judge(evidence).ranks, ElementsAre(2u));
   raises(evidence.ranks[0], "KeyError: 'x'");
   EXPECT_THAT(judge(evidence).ranks, ElementsAre(0u)) << "a cause of its own counts more";
+}
+
+TEST(Judge, ARankWithoutAFlightRecordWhereAllOthersHaveOne) {
+  IncidentEvidence evidence = all_echo(4);
+  for (RankEvidence& rank : evidence.ranks) rank.collectives = {{"0", {602, ""}}};
+  evidence.ranks[1].collectives.clear();
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(1u));
+  evidence.ranks[0].collectives.clear();
+  EXPECT_THAT(judge(evidence).confidence, Confidence::kLow) << "two: files may be missing";
+}
+
+TEST(Judge, ARankThatBeganAnotherCollective) {
+  IncidentEvidence evidence = all_echo(4);
+  for (RankEvidence& rank : evidence.ranks)
+    rank.collectives = {{"0", {603, "nccl:all_reduce [[4]]"}}};
+  evidence.ranks[2].collectives["0"].operation = "nccl:all_gather [[4]]";
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(2u));
+  evidence.ranks[1].collectives["0"].operation = "nccl:all_gather [[4]]";
+  EXPECT_EQ(judge(evidence).confidence, Confidence::kLow) << "half and half";
+}
+
+TEST(Judge, ARankThatTheKernelFoundStuck) {
+  IncidentEvidence evidence = all_echo(4);
+  for (RankEvidence& rank : evidence.ranks) {
+    rank.state = RankEvidence::State::kRunning;
+    rank.log = {};
+  }
+  evidence.findings = {finding(2, "INFO: task python3:1003 blocked for more than 120 seconds.")};
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(3u));
+  evidence.findings[0].fault.pid = 77;
+  EXPECT_THAT(judge(evidence).ranks, IsEmpty());
+}
+
+TEST(Judge, ARankWithoutAStackWhereAllOthersWait) {
+  IncidentEvidence evidence = all_echo(4);
+  for (RankEvidence& rank : evidence.ranks) {
+    rank.state = RankEvidence::State::kRunning;
+    rank.log = {};
+    rank.stacks = stack("/x/torch/distributed/distributed_c10d.py\", line 1 in all_reduce");
+  }
+  evidence.ranks[1].stacks.reset();
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(1u));
+  evidence.ranks[3].stacks = stack("train.py\", line 4 in load");
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(3u)) << "another one explains it";
+}
+
+TEST(Judge, RanksThatWereKilledAllAtOnceHungWhereStacksTellSo) {
+  IncidentEvidence evidence = all_echo(4);
+  for (RankEvidence& rank : evidence.ranks) {
+    ends(rank, SIGKILL, 700);
+    rank.stacks = stack("/x/torch/distributed/distributed_c10d.py\", line 1 in all_reduce");
+  }
+  evidence.ranks[2].stacks = stack("train.py\", line 4 in load");
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(2u));
+  EXPECT_THAT(judge(evidence).summary, HasSubstr("no progress"));
+  for (RankEvidence& rank : evidence.ranks) rank.stacks.reset();
+  EXPECT_THAT(judge(evidence).summary, HasSubstr("SIGKILL")) << "nothing else is known";
+}
+
+TEST(Judge, TheLaunchersWordOnWhoFailedFirst) {
+  const std::string summary =
+      "Traceback (most recent call last):\n  File \"torchrun\", line 8, in <module>\n"
+      "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n"
+      "Root Cause (first observed failure):\n[0]:\n  rank      : 3 (local_rank: 1)\n"
+      "  exitcode  : -9 (pid: 1003)\n";
+  IncidentEvidence evidence = all_echo(4);
+  for (RankEvidence& rank : evidence.ranks) ends(rank, 0, 100, summary);
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(3u));
+  EXPECT_THAT(judge(evidence).summary, HasSubstr("SIGKILL"));
+  for (RankEvidence& rank : evidence.ranks)
+    ends(rank, 0, 100, "MPI_ABORT was invoked on rank 2 in communicator MPI_COMM_WORLD\n-----\n");
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(2u));
+  raises(evidence.ranks[1], "KeyError: 'x'", 100);
+  evidence.ranks[2].log = read_rank_log(kEcho);
+  EXPECT_THAT(judge(evidence).summary, HasSubstr("KeyError")) << "an error of a rank's own";
+}
+
+TEST(Judge, AChildThatTheKernelKilledForMemory) {
+  IncidentEvidence evidence = all_echo(4);
+  evidence.findings = {finding(
+      2, "Memory cgroup out of memory: Killed process 4711 (python3) total-vm:9kB, anon-rss:8kB")};
+  ends(evidence.ranks[2], 0, 99, "step 1\n");
+  evidence.ranks[2].exit.code = 137;
+  EXPECT_EQ(judge(evidence).cause, CauseClass::kOutOfMemory);
+  raises(evidence.ranks[2],
+         "RuntimeError: DataLoader worker (pid 4711) is killed by signal: Killed. ");
+  EXPECT_EQ(judge(evidence).cause, CauseClass::kOutOfMemory);
+  EXPECT_THAT(judge(evidence).ranks, ElementsAre(2u));
+}
+
+TEST(Judge, AProcessThatWasEndedForDamagedMemory) {
+  IncidentEvidence evidence = all_echo(4);
+  ends(evidence.ranks[1], SIGBUS, 99);
+  evidence.findings = {finding(
+      1, "Memory failure: 0x7f: Sending SIGBUS to python3:1001 due to hardware memory corruption")};
+  EXPECT_EQ(judge(evidence).cause, CauseClass::kHost);
+  EXPECT_EQ(judge(evidence).action, Action::kRestartRanks) << "the page is out of use";
+  evidence.findings[0].fault.pid = 77;
+  EXPECT_EQ(judge(evidence).cause, CauseClass::kApplication) << "another process";
+}
+
+TEST(Judge, EchoesAloneAndOneNodesLinkDown) {
+  IncidentEvidence evidence = all_echo(4);
+  evidence.findings = {finding(2, "mlx5_core 0000:3b:00.0 ib0: Link down", 97)};
+  Verdict verdict = judge(evidence);
+  EXPECT_EQ(verdict.cause, CauseClass::kInterconnect);
+  EXPECT_EQ(verdict.action, Action::kRestartRanks);
+  EXPECT_THAT(verdict.nodes, ElementsAre(NodeId{2}));
+  evidence.findings.push_back(finding(1, "mlx5_core 0000:3b:00.0 ib0: Link down", 97));
+  EXPECT_THAT(judge(evidence).nodes, ElementsAre(NodeId{1})) << "both: the first echo";
+}
+
+TEST(Judge, ALossThatJumpedIsPartOfTheStory) {
+  std::string log;
+  for (int i = 0; i < 20; ++i) log += "step " + std::to_string(i) + " loss 2.5\n";
+  IncidentEvidence evidence = all_echo(2);
+  for (RankEvidence& rank : evidence.ranks)
+    rank.log = read_rank_log(log + "step 20 loss 900\n" + std::string(kEcho));
+  EXPECT_EQ(judge(evidence).cause, CauseClass::kApplication);
+  EXPECT_THAT(judge(evidence).summary, HasSubstr("jumped: step 20 loss 900"));
+  raises(evidence.ranks[1], "KeyError: 'x'");
+  EXPECT_THAT(judge(evidence).summary, HasSubstr("KeyError"));
 }
 
 TEST(Judge, ALostNodeIsReplaced) {

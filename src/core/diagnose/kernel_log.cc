@@ -199,16 +199,30 @@ std::optional<KernelFinding> by_plain_rules(std::string_view message) {
   return std::nullopt;
 }
 
+// How long the PCI address "0000:3b:00.0" at the front is, 0 where there is none. A domain has four
+// digits or more ("10000:e1:00.0").
+std::size_t address_length(std::string_view text) {
+  std::size_t at = 0;
+  const auto take = [&](std::size_t least, std::size_t most, char end) {
+    std::size_t digits = 0;
+    while (at + digits < text.size() && is_hex(text[at + digits])) ++digits;
+    at += digits;
+    if (digits < least || digits > most || at >= text.size()) return false;
+    return end == 0 || text[at++] == end;
+  };
+  return take(4, 8, ':') && take(2, 2, ':') && take(2, 2, '.') && take(1, 1, 0) ? at : 0;
+}
+
 // "DRIVER 0000:3b:00.0: text" or "DRIVER 0000:3b:00.0 NAME: text"
 std::optional<KernelFinding> by_device_rules(std::string_view message) {
-  constexpr std::size_t kDriverMax = 32, kAddress = 12;  // 0000:3b:00.0
+  constexpr std::size_t kDriverMax = 32;
   const auto space = message.substr(0, kDriverMax).find(' ');
-  if (space == std::string_view::npos || message.size() < space + kAddress + 3) return std::nullopt;
-  const std::string_view address = message.substr(space + 1, kAddress);
-  if (address[4] != ':' || address[7] != ':' || address[10] != '.' || !is_hex(address[0]))
-    return std::nullopt;
+  if (space == std::string_view::npos) return std::nullopt;
   const std::string_view driver = message.substr(0, space);
-  std::string_view rest = message.substr(space + 1 + kAddress);
+  std::string_view rest = message.substr(space + 1);
+  const std::string_view address = rest.substr(0, address_length(rest));
+  if (address.empty()) return std::nullopt;
+  rest.remove_prefix(address.size());
   const auto colon = rest.find(": ");
   if (colon == std::string_view::npos) return std::nullopt;
   rest.remove_prefix(colon + 2);
@@ -225,10 +239,14 @@ std::optional<KernelFinding> find_in_message(std::string_view message) {
   std::string_view rest = message;
   if (take_prefix(rest, "NVRM: Xid ")) return read_xid(rest);
   if (take_prefix(rest, "nvidia-nvswitch")) return read_sxid(rest);
-  if (take_prefix(rest, "mce: [Hardware Error]: CPU ")) return read_machine_check(rest);
+  if (take_prefix(rest, "mce: [Hardware Error]: CPU ") ||
+      take_prefix(rest, "[Hardware Error]: CPU "))
+    return read_machine_check(rest);
   if (auto finding = by_plain_rules(message)) return finding;
   return by_device_rules(message);
 }
+
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 // "[   12.345678] " and the "[ T7] " that CONFIG_PRINTK_CALLER adds.
 void drop_brackets(std::string_view& text) {
@@ -242,9 +260,42 @@ void drop_brackets(std::string_view& text) {
   }
 }
 
+// "kern  :err   : ", as dmesg --decode writes it
+void drop_facility(std::string_view& line) {
+  constexpr std::size_t kLength = 15;
+  if (line.starts_with("kern  :") && line.substr(0, kLength).ends_with(": "))
+    line.remove_prefix(kLength);
+}
+
+// "2026-11-24T12:00:00,123456+00:00 ", as dmesg --time-format iso writes it; other programs write
+// a host and a name behind the date, and no comma in it.
+void drop_iso_stamp(std::string_view& line) {
+  constexpr std::size_t kComma = 19, kStampMax = 40;
+  if (line.size() <= kComma || line[kComma] != ',' || line[10] != 'T') return;
+  if (const auto end = line.substr(0, kStampMax).find(' '); end != std::string_view::npos)
+    line.remove_prefix(end + 1);
+}
+
+// RFC 5424, behind its priority: "1 DATE HOST kernel - - - text", or "[...]" for the last dash.
+// Empty for another program's.
+std::string_view syslog_message(std::string_view line) {
+  constexpr std::string_view kName = " kernel - - ";
+  constexpr std::size_t kHeadMax = 160;
+  const auto at = line.substr(0, kHeadMax).find(kName);
+  if (at == std::string_view::npos) return {};
+  line.remove_prefix(at + kName.size());
+  const auto end = line.starts_with("[") ? line.find("] ") : line.find("- ");
+  if (end == std::string_view::npos) return {};
+  line.remove_prefix(end + 2);
+  take_prefix(line, kByteOrderMark);
+  drop_brackets(line);
+  return line;
+}
+
 }  // namespace
 
 std::string_view kernel_message(std::string_view line) {
+  take_prefix(line, kByteOrderMark);
   while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.remove_suffix(1);
   if (line.empty()) return line;
   if (is_digit(line.front())) {  // /dev/kmsg; or a date, below
@@ -257,7 +308,10 @@ std::string_view kernel_message(std::string_view line) {
     const auto close = line.substr(0, 6).find('>');
     if (close == std::string_view::npos) return {};
     line.remove_prefix(close + 1);
+    if (line.starts_with("1 ")) return syslog_message(line);
   }
+  drop_facility(line);
+  drop_iso_stamp(line);
   drop_brackets(line);
   // syslog and journald: date, host, then the program, which must be the kernel.
   constexpr std::string_view kKernel = " kernel: ";

@@ -25,7 +25,11 @@ TEST(KernelLog, XidNamesDeviceCodeAndProcess) {
        {"", "4,8123,991234567,-;", "<4>[ 1234.567890] ", "[ 1234.567890] ",
         "[ 1234.567890][ T4242] ", "[Tue Nov 24 04:06:19 2026] ",
         "Nov 24 04:06:19 node-3 kernel: ", "Nov 24 04:06:19 node-3 kernel: [ 1234.567890] ",
-        "2026-11-24T04:06:19.123456+00:00 node-3 kernel: ", "[ 1234.567890] node-3 kernel: "}) {
+        "2026-11-24T04:06:19.123456+00:00 node-3 kernel: ", "[ 1234.567890] node-3 kernel: ",
+        "2026-11-24T04:06:19,123456+00:00 ", "kern  :err   : [ 1234.567890] ",
+        "kern  :notice: [Tue Nov 24 04:06:19 2026] ", "Tue 2026-11-24 04:06:19 UTC n3 kernel: ",
+        "1795493179.123456 node-3 kernel: ", "<4>1 2026-11-24T04:06:19.1Z node-3 kernel - - - ",
+        "<4>1 2026-11-24T04:06:19Z n3 kernel - - [meta id=\"1\"] [ 12.5] ", "\xef\xbb\xbf"}) {
     const Fault fault = found(frame +
                               "NVRM: Xid (PCI:0000:b9:00): 79, pid='4242', name=python3, GPU has "
                               "fallen off the bus.");
@@ -222,37 +226,42 @@ TEST(KernelLog, EfaIsNotEna) {
 }
 
 TEST(KernelLog, LookAlikesAndCutOffLinesSayNothing) {
-  for (const char* line : {"",
-                           "\n",
-                           ";",
-                           "<",
-                           "[",
-                           "<4>",
-                           "6,1,2,-;",
-                           "NVRM: Xid ",
-                           "NVRM: Xid (PCI:0000:b9:00",
-                           "NVRM: Xid (PCI:0000:b9:00): ",
-                           "NVRM: Xid (PCI:0000:b9:00): 7",
-                           "NVRM: Xid (PCI:0000:b9:00): 79",
-                           "NVRM: Xid (): 79, x",
-                           "NVRM: Xid (PCI:none:1): 79, x",
-                           "NVRM: Xid (PCI:0000:b9:00): -79, x",
-                           "NVRM: Xid (PCI:0000:b9:00): abc, x",
-                           "NVRM: Xid (PCI:0000:b9:00): 99999999999999, x",
-                           "Xid (PCI:0000:b9:00): 79, x",
-                           "NVRM: GPU at PCI:0000:b9:00: GPU-1f2e3d4c",
-                           "NVRM: GPU Board Serial Number: 165",
-                           "Nov 24 04:06:19 node-3 python3[7]: NVRM: Xid (PCI:0000:b9:00): 79, x",
-                           "Nov 24 04:06:19 node-3 app: kernel: NVRM: Xid (PCI:0000:b9:00): 79, x",
-                           "nvidia-nvswitch0: SXid (PCI:0000:05:00.0): 200",
-                           "nvidia-nvswitch0: open (major=507)",
-                           "Out of memory: Killed process ",
-                           "Out of memory: Killed process x (python3)",
-                           "nfs: server fs1 OK",
-                           "mce: CPU3: Core temperature/speed normal",
-                           "mlx5_core 0000:3b:00.0 ens1: Link up",
-                           "EXT4-fs (sda1): mounted filesystem with ordered",
-                           "usb 1-1: new high-speed USB device"}) {
+  for (const char* line :
+       {"",
+        "\n",
+        ";",
+        "<",
+        "[",
+        "<4>",
+        "6,1,2,-;",
+        "NVRM: Xid ",
+        "NVRM: Xid (PCI:0000:b9:00",
+        "NVRM: Xid (PCI:0000:b9:00): ",
+        "NVRM: Xid (PCI:0000:b9:00): 7",
+        "NVRM: Xid (PCI:0000:b9:00): 79",
+        "NVRM: Xid (): 79, x",
+        "NVRM: Xid (PCI:none:1): 79, x",
+        "NVRM: Xid (PCI:0000:b9:00): -79, x",
+        "NVRM: Xid (PCI:0000:b9:00): abc, x",
+        "NVRM: Xid (PCI:0000:b9:00): 99999999999999, x",
+        "Xid (PCI:0000:b9:00): 79, x",
+        "NVRM: GPU at PCI:0000:b9:00: GPU-1f2e3d4c",
+        "NVRM: GPU Board Serial Number: 165",
+        "Nov 24 04:06:19 node-3 python3[7]: NVRM: Xid (PCI:0000:b9:00): 79, x",
+        "Nov 24 04:06:19 node-3 app: kernel: NVRM: Xid (PCI:0000:b9:00): 79, x",
+        "<4>1 2026-11-24T04:06:19.1Z n3 app - - - NVRM: Xid (PCI:0000:b9:00): 79, x",
+        "<4>1 2026-11-24T04:06:19.1Z n3 kernel - - [x NVRM: Xid (PCI:0:b9:00): 79, x",
+        "user  :err   : [    1.5] NVRM: Xid (PCI:0000:b9:00): 79, x",
+        "2026-11-24T04:06:19.123456+00:00 NVRM: Xid (PCI:0000:b9:00): 79, x",
+        "nvidia-nvswitch0: SXid (PCI:0000:05:00.0): 200",
+        "nvidia-nvswitch0: open (major=507)",
+        "Out of memory: Killed process ",
+        "Out of memory: Killed process x (python3)",
+        "nfs: server fs1 OK",
+        "mce: CPU3: Core temperature/speed normal",
+        "mlx5_core 0000:3b:00.0 ens1: Link up",
+        "EXT4-fs (sda1): mounted filesystem with ordered",
+        "usb 1-1: new high-speed USB device"}) {
     EXPECT_FALSE(read_kernel_line(line).has_value()) << line;
   }
 }
@@ -264,7 +273,10 @@ TEST(KernelTime, OfEachFrame) {
   for (const char* line :
        {"Nov 24 04:06:19 host kernel: [   7.5] x", "2026-11-24T04:06:19+00:00 host kernel: x",
         "2026-11-24T05:06:19.0+01:00 host kernel: x", "[Tue Nov 24 04:06:19 2026] x",
-        "2026-11-24 04:06:19 host kernel: x"})
+        "2026-11-24 04:06:19 host kernel: x", "2026-11-24T04:06:19,000000+00:00 x",
+        "Tue 2026-11-24 04:06:19 UTC host kernel: x", "1795493179.000000 host kernel: x",
+        "kern  :err   : [Tue Nov 24 04:06:19 2026] x",
+        "<4>1 2026-11-24T04:06:19Z h kernel - - - x"})
     EXPECT_EQ(kernel_time(line, 2026).unix_ns, kUnix * kSecond) << line;
   EXPECT_EQ(kernel_time("Nov 24 04:06:19 host kernel: [   7.5] x", 2026).since_boot_ns,
             7'500'000'000);

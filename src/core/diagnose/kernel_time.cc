@@ -122,11 +122,35 @@ std::optional<std::int64_t> boot_time(std::string_view text) {
   return seconds * kSecond + reader.fraction();
 }
 
+// "1795493179.123456 host": as journalctl -o short-unix writes it
+std::optional<std::int64_t> seconds_time(std::string_view text) {
+  constexpr std::int64_t kFirst = 1'000'000'000, kLast = 4'000'000'000;  // 2001 to 2096
+  Reader reader{text};
+  const std::int64_t seconds = reader.number();
+  if (!reader.ok || seconds < kFirst || seconds > kLast || !reader.text.starts_with("."))
+    return std::nullopt;
+  return seconds * kSecond + reader.fraction();
+}
+
+// Without what stands before the time: "<4>", "<4>1 " (RFC 5424), "kern  :err   : " (dmesg -x),
+// "Tue " before a year (journalctl -o short-full).
+std::string_view without_head(std::string_view line) {
+  if (line.starts_with("<")) {
+    line.remove_prefix(std::min(line.find('>') + 1, line.size()));
+    if (line.starts_with("1 ")) line.remove_prefix(2);
+  }
+  constexpr std::size_t kFacility = 15, kWeekday = 4, kYear = 4;
+  if (line.starts_with("kern  :")) line.remove_prefix(std::min(kFacility, line.size()));
+  if (line.size() > kWeekday + kYear && line[kWeekday - 1] == ' ' && line[kWeekday + kYear] == '-')
+    line.remove_prefix(kWeekday);
+  return line;
+}
+
 }  // namespace
 
 KernelTime kernel_time(std::string_view line, std::int32_t year) {
   KernelTime time;
-  if (line.starts_with("<")) line.remove_prefix(std::min(line.find('>') + 1, line.size()));
+  line = without_head(line);
   const auto open = line.substr(0, 160).find('[');
   if (open != std::string_view::npos) {
     const std::string_view inside = line.substr(open + 1, 40);
@@ -139,6 +163,7 @@ KernelTime kernel_time(std::string_view line, std::int32_t year) {
   if (!time.unix_ns) time.unix_ns = iso_time(line);
   if (!time.unix_ns) time.unix_ns = month_time(line, year);
   if (time.unix_ns) return time;
+  if ((time.unix_ns = seconds_time(line))) return time;
   Reader reader{line};  // /dev/kmsg: priority, sequence, microseconds
   reader.number();
   reader.skip(",");

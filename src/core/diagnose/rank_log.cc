@@ -118,11 +118,44 @@ class TracebackReader {
   bool inside_ = false, chained_ = false, in_message_ = false;
 };
 
-enum class Loss { kNone, kNumber, kBad };
+// "812.5", "8.125e+02": times 1000, at most 10^15.
+std::int64_t thousandths(std::string_view text) {
+  constexpr std::int64_t kMost = 1'000'000'000'000'000;
+  std::int64_t value = 0;
+  int exponent = 3;
+  bool fraction = false;
+  while (!text.empty() && (is_digit(text.front()) || (text.front() == '.' && !fraction))) {
+    if (text.front() == '.') {
+      fraction = true;
+    } else if (value < kMost / 10) {
+      value = value * 10 + (text.front() - '0');
+      exponent -= fraction ? 1 : 0;
+    } else {
+      exponent += fraction ? 0 : 1;
+    }
+    text.remove_prefix(1);
+  }
+  if (text.starts_with("e") || text.starts_with("E")) {
+    text.remove_prefix(1);
+    if (text.starts_with("+")) text.remove_prefix(1);
+    std::int32_t power = 0;
+    std::from_chars(text.data(), text.data() + text.size(), power);
+    exponent += std::clamp(power, -40, 40);
+  }
+  for (; exponent > 0 && value < kMost; --exponent) value *= 10;
+  for (; exponent < 0 && value > 0; ++exponent) value /= 10;
+  return std::min(value, kMost);
+}
+
+enum class LossKind { kNone, kNumber, kBad };
+struct Loss {
+  LossKind kind = LossKind::kNone;
+  std::int64_t thousandths = 0;  // of a number: the line's last
+};
 
 // "loss": nan, "loss=nan", "train_loss nan", "Loss: -inf"
 Loss loss_in(std::string_view line) {
-  Loss found = Loss::kNone;
+  Loss found;
   constexpr std::size_t kBetween = 16;
   for (std::size_t at = 0; at + 4 <= line.size(); ++at) {
     if (lower(line[at]) != 'l' || lower(line[at + 1]) != 'o' || lower(line[at + 2]) != 's' ||
@@ -134,14 +167,47 @@ Loss loss_in(std::string_view line) {
     while (i < rest.size() && i < kBetween && !is_word(rest[i])) ++i;
     if (rest.substr(i).starts_with("tensor(")) i += 7;
     std::string value;
+    const std::string_view number = rest.substr(i);
     constexpr std::size_t kValueMax = 9;  // longer than any word that is looked for
     for (; i < rest.size() && is_word(rest[i]) && value.size() < kValueMax; ++i)
       value += lower(rest[i]);
-    if (value == "nan" || value == "inf" || value == "infinity") return Loss::kBad;
-    if (!value.empty() && is_digit(value.front())) found = Loss::kNumber;
+    if (value == "nan" || value == "inf" || value == "infinity") return {LossKind::kBad};
+    if (!value.empty() && is_digit(value.front())) {
+      found.kind = LossKind::kNumber;
+      found.thousandths = thousandths(number);
+    }
   }
   return found;
 }
+
+// Watches a loss for a jump from which it does not come back.
+class SpikeWatch {
+ public:
+  void loss(std::int64_t value, std::string_view line) {
+    constexpr std::size_t kLeast = 8, kMost = 64;
+    constexpr std::int64_t kFactor = 10;
+    if (before_.size() >= kLeast && median() > 0 && value / kFactor > median()) {
+      if (line_.empty()) line_ = line.substr(0, kMessageMax);
+      return;
+    }
+    line_.clear();
+    if (before_.size() < kMost) before_.push_back(0);
+    before_[next_++ % kMost] = value;
+  }
+  [[nodiscard]] const std::string& line() const { return line_; }
+
+ private:
+  [[nodiscard]] std::int64_t median() const {
+    std::vector<std::int64_t> sorted = before_;
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::ranges::nth_element(sorted, middle);
+    return *middle;
+  }
+
+  std::vector<std::int64_t> before_;  // the last ones, as a ring
+  std::size_t next_ = 0;
+  std::string line_;
+};
 
 // The number behind `word` and what separates them: "step 12", "step=12", "'step': 12".
 std::optional<std::uint64_t> number_after(std::string_view line, std::string_view word) {
@@ -186,8 +252,10 @@ void read_terminate(std::string_view line, RankLog& log) {
 
 RankLog read_rank_log(std::string_view text) {
   RankLog log;
+  log.first_failure = read_launcher_summary(text);
   log.tail = text.substr(text.size() - std::min(text.size(), kTailMax));
   TracebackReader tracebacks;
+  SpikeWatch spikes;
   while (!text.empty()) {
     const auto end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);
@@ -198,12 +266,14 @@ RankLog read_rank_log(std::string_view text) {
     read_watchdog(line, log);
     read_terminate(line, log);
     const Loss loss = loss_in(line);
-    log.writes_loss = log.writes_loss || loss != Loss::kNone;
-    if (!log.nan_line.empty() || loss != Loss::kBad) continue;
+    log.writes_loss = log.writes_loss || loss.kind != LossKind::kNone;
+    if (loss.kind == LossKind::kNumber) spikes.loss(loss.thousandths, line);
+    if (!log.nan_line.empty() || loss.kind != LossKind::kBad) continue;
     log.nan_line = line.substr(0, kMessageMax);
     for (const std::string_view word : {"step", "iter", "iteration", "Step", "Iter"})
       if (!log.nan_step) log.nan_step = number_after(line, word);
   }
+  log.spike_line = spikes.line();
   if (const Traceback* error = tracebacks.result()) {
     log.error_type = error->type;
     log.error_message = error->message;
@@ -236,7 +306,10 @@ bool says_out_of_memory(std::string_view message) {
   constexpr auto kWords = std::to_array<std::string_view>(
       {"CUDA out of memory", "CUDA error: out of memory", "can't allocate memory",
        "not enough memory: you tried to allocate", "Cannot allocate memory", "std::bad_alloc",
-       "CUBLAS_STATUS_ALLOC_FAILED", "HIP out of memory"});
+       "CUBLAS_STATUS_ALLOC_FAILED", "HIP out of memory", "OOM when allocating tensor",
+       "RESOURCE_EXHAUSTED: Out of memory", "RESOURCE_EXHAUSTED: Attempting to allocate",
+       "RESOURCE_EXHAUSTED: Failed to allocate", "Cuda failure 'out of memory'",
+       "Cuda failure 2 'out of memory'", "Failed to CUDA calloc", "Failed to CUDA malloc"});
   return mentions(message, kWords);
 }
 

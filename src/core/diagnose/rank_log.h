@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/diagnose/launcher_summary.h"
+
 namespace holdfast {
 
 // What the output of one rank tells of its end.
@@ -21,10 +23,17 @@ struct RankLog {
   std::string nan_line;
   std::optional<std::uint64_t> nan_step;
 
+  // The line of a loss that jumped, to more than ten times the median of those before, and did not
+  // come back.
+  std::string spike_line;
+
   // PyTorch's watchdog gave up on a collective, and which one was the last that this rank had
   // begun.
   bool timed_out = false;
   std::optional<std::uint64_t> last_enqueued;
+
+  // Whom the launcher names as the first that failed, where its summary is in this log.
+  std::optional<FirstFailure> first_failure;
 
   // The last lines, at most 4 KiB.
   std::string tail;

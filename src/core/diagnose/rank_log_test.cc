@@ -58,6 +58,21 @@ TEST(RankLog, ABadLossAndItsStep) {
     EXPECT_EQ(read_rank_log(line).nan_line, "") << line;
 }
 
+TEST(RankLog, ALossThatJumpsAndDoesNotComeBack) {
+  std::string text;
+  for (int i = 0; i < 20; ++i)
+    text += "step " + std::to_string(i) + " loss 2." + std::to_string(i) + "\n";
+  EXPECT_EQ(read_rank_log(text + "step 20 loss 7.5\n").spike_line, "") << "within ten times";
+  EXPECT_EQ(read_rank_log(text + "step 20 loss 812.5\nstep 21 loss 977\n").spike_line,
+            "step 20 loss 812.5");
+  EXPECT_EQ(read_rank_log(text + "loss: 8.1e+02\n").spike_line, "loss: 8.1e+02");
+  EXPECT_EQ(read_rank_log(text + "loss: 810e-2\n").spike_line, "");
+  EXPECT_EQ(read_rank_log(text + "loss: " + std::string(400, '9') + "e99999999999\n").nan_line, "");
+  EXPECT_EQ(read_rank_log(text + "step 20 loss 812.5\nstep 21 loss 2.4\n").spike_line, "")
+      << "it came back";
+  EXPECT_EQ(read_rank_log("step 1 loss 0.1\nstep 2 loss 100\n").spike_line, "") << "a start";
+}
+
 TEST(RankLog, TheWatchdogsLastCollective) {
   const RankLog log = read_rank_log(
       "[rank1]:[E1124 04:06:19.1 ProcessGroupNCCL.cpp:607] [Rank 1] Watchdog caught collective "

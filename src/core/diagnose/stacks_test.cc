@@ -29,6 +29,21 @@ TEST(Stacks, TheLastDumpOfALogCounts) {
             "  File \"/job/new.py\", line 2 in new");
 }
 
+TEST(Stacks, ATimerOrAnotherThreadMayHaveWrittenTheDump) {
+  const std::string side =
+      " (most recent call first):\n  File \"/usr/lib/python3.11/threading.py\", line 324 in wait\n"
+      "  File \"/usr/lib/python3.11/threading.py\", line 1002 in _bootstrap\n\n";
+  const std::string main_thread =
+      "Thread 0x00007f12 (most recent call first):\n  File \"/job/train.py\", line 5 in lock\n"
+      "  File \"/job/train.py\", line 90 in <module>\n";
+  EXPECT_EQ(innermost_frame("Timeout (0:05:00)!\nThread 0x00007f77" + side + main_thread),
+            "  File \"/job/train.py\", line 5 in lock");
+  EXPECT_EQ(innermost_frame("Current thread 0x00007f77" + side + main_thread),
+            "  File \"/job/train.py\", line 5 in lock");
+  EXPECT_EQ(innermost_frame("Current thread 0x00007f77" + side),
+            "  File \"/usr/lib/python3.11/threading.py\", line 324 in wait");
+}
+
 TEST(Stacks, AMainThreadWithoutFramesDoesNotBorrowThoseOfAnother) {
   const std::string dump = "Current thread 0x1 (most recent call first):\n  <no Python frame>\n\n" +
                            std::string(kLoaderThread);

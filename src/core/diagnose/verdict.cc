@@ -8,6 +8,7 @@
 #include <set>
 #include <string_view>
 
+#include "core/diagnose/rank_log.h"
 #include "core/diagnose/stacks.h"
 
 namespace holdfast {
@@ -45,19 +46,29 @@ constexpr auto kEchoes = std::to_array<std::string_view>({
     "MPI_ERR_REVOKED",
     "lost communication with a remote daemon",
     "Connection was likely closed",
+    "Software caused connection abort",
+    "client socket has timed out",
+    "client socket has failed to connect",
+    "connection to the C10d store has failed",
+    "unhandled system error",
+    "stopped sending heartbeats",
+    "heartbeat timeout",
+    "Transport retry count exceeded",
+    "Gloo connectFullMesh failed",
 });
 
 constexpr std::size_t kStacksShown = 16;
 constexpr std::size_t kRanksNamed = 8;
 
 constexpr auto kMemoryErrors = std::to_array<std::string_view>(
-    {"MemoryError", "OutOfMemoryError", "torch.cuda.OutOfMemoryError"});
+    {"MemoryError", "_ArrayMemoryError", "OutOfMemoryError", "torch.cuda.OutOfMemoryError"});
 
 constexpr std::size_t kLineMax = 200;
 
 bool raised_memory_error(const RankExit& exit) {
   return std::find(kMemoryErrors.begin(), kMemoryErrors.end(), exit.error_type) !=
-         kMemoryErrors.end();
+             kMemoryErrors.end() ||
+         (!exit.error_type.empty() && says_out_of_memory(exit.error_message));
 }
 
 std::string signal_name(std::int32_t signal) {
@@ -108,8 +119,9 @@ void add_exit(const AttemptRecord& attempt, const RankExit& exit, Verdict& verdi
   if (!proof.empty()) verdict.evidence.push_back({proof, node, exit.rank, attempt.started});
 }
 
+// The last one that says something: summaries end in rulers.
 std::string_view last_line(std::string_view text) {
-  text = text.substr(0, text.find_last_not_of(" \r\n") + 1);  // npos + 1 is 0
+  text = text.substr(0, text.find_last_not_of(" \r\n-=*_") + 1);  // npos + 1 is 0
   text.remove_prefix(text.rfind('\n') + 1);
   return text.substr(0, kLineMax);
 }
@@ -169,7 +181,8 @@ Verdict raised(const AttemptRecord& attempt, const RankExit& first) {
       verdict.summary += "; its last output: " + std::string(line);
   std::size_t same = 0;
   for (const RankExit& exit : attempt.exits)
-    if (!exit.asked && !exit.clean() && exit.error_type == first.error_type) ++same;
+    if (!exit.asked && !exit.clean() && exit.error_type == first.error_type && !is_echo(exit))
+      ++same;
   if (same > 1) verdict.summary += " (and " + std::to_string(same - 1) + " more ranks alike)";
   if (first.error_type == "start_failed") verdict.confidence = Confidence::kHigh;
   add_exit(attempt, first, verdict);

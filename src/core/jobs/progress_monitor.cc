@@ -62,6 +62,10 @@ std::optional<event::Progressed> ProgressMonitor::seen(const JobRecord& job, Nod
   if (first_sight || progress.steps_this_attempt != sample.progress.steps_this_attempt)
     sample.changed_at = now;
   measure_rate(sample, progress, now);
+  constexpr std::uint64_t kSettled = 20;  // steps
+  const std::int64_t median = progress.median_step_ns;
+  if (progress.steps_this_attempt >= kSettled && median > 0)
+    sample.best_step_ns = sample.best_step_ns == 0 ? median : std::min(sample.best_step_ns, median);
   sample.progress = progress;
 
   bool news = false;

@@ -34,6 +34,8 @@ class ProgressMonitor {
     std::uint64_t window_first_step = 0;
     Duration window;  // zero: not measured yet
     std::uint64_t window_steps = 0;
+    // The shortest median step of this attempt; 0: not enough steps yet.
+    std::int64_t best_step_ns = 0;
   };
 
   // One rank's page, as a heartbeat brought it. `job` is the controller's record of the job; a

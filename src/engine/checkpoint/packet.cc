@@ -78,9 +78,10 @@ Result<json> exchange(int connection, const json& request, int* descriptor, bool
   if (!text) return Error{Errc::kUnavailable, "the node's snapshot server is gone"};
   json reply = parse_json_text(*text);
   if (!reply.is_object()) return Error{Errc::kUnparsable, "the node's snapshot server"};
-  if (reply.contains("error"))
-    return Error{static_cast<Errc>(reply.value("code", 0)), reply.value("error", "")};
-  return reply;
+  if (!reply.contains("error")) return reply;
+  if (!reply["error"].is_string() || !reply.contains("code") || !reply["code"].is_number_integer())
+    return Error{Errc::kUnparsable, "the node's snapshot server"};
+  return Error{static_cast<Errc>(reply["code"].get<int>()), reply["error"].get<std::string>()};
 }
 
 json to_json(const Error& error) {

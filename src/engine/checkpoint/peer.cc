@@ -93,7 +93,9 @@ Result<void> fetch_from_peer(PeerStream& stream, SnapshotMemory& memory, const s
   HF_TRY_VOID(send_message(stream, {{"job", job}, {"id", to_json(id)}, {"wait_ms", wait.count()}}));
   HF_TRY(const json reply, receive_message(stream));
   if (reply.contains("error"))
-    return Error{Errc::kNotFound, "a peer: " + reply.value("error", std::string())};
+    return Error{Errc::kNotFound,
+                 "a peer: " + (reply["error"].is_string() ? reply["error"].get<std::string>()
+                                                          : std::string("an error without words"))};
   if (!reply.contains("bytes") || !reply["bytes"].is_number_unsigned() ||
       !reply.contains("checksum") || !reply["checksum"].is_string())
     return Error{Errc::kUnparsable, "a peer's answer has no bytes or no checksum"};

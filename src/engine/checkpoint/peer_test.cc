@@ -126,6 +126,23 @@ TEST_F(PeerTest, APeerThatGoesHalfWayLeavesNothing) {
   EXPECT_TRUE(near_.list("j").empty());
 }
 
+TEST_F(PeerTest, WhateverAPeerAnswersIsAnError) {
+  const auto answers = [&](const std::string& text, Errc code) {
+    const auto length = static_cast<std::uint32_t>(text.size());
+    ASSERT_TRUE(theirs_->send(std::as_bytes(std::span(&length, 1))).ok());
+    ASSERT_TRUE(theirs_->send(std::as_bytes(std::span(text))).ok());
+    EXPECT_EQ(fetch(kId).error().code, code) << text;
+  };
+  answers(R"({"error": 5})", Errc::kNotFound);
+  answers(R"({"error": null, "bytes": 8})", Errc::kNotFound);
+  answers(R"({"bytes": "8", "checksum": "c"})", Errc::kUnparsable);
+  answers(R"({"bytes": -8, "checksum": "c"})", Errc::kUnparsable);
+  answers(R"({"bytes": 18446744073709551615, "checksum": "c"})", Errc::kUnavailable);
+  answers("[]", Errc::kUnparsable);
+  answers("", Errc::kUnparsable);
+  EXPECT_TRUE(near_.list("j").empty());
+}
+
 // The other node: serves `memory` on each connection that is made.
 class FarNode final : public PeerConnector {
  public:
