@@ -65,6 +65,9 @@ Result<void> ClusterServer::open() {
                         [this](NodeId node, const std::string& reason) {
                           lifecycle_files_->forget(node);
                           loop_->submit(event::NodesLost{{node}, reason, true});
+                        },
+                        [this](NodeId node, const std::string& reason) {
+                          loop_->submit(event::CapacityMissing{{node}, reason});
                         }));
   return {};
 }

@@ -260,7 +260,7 @@ HttpResponse HyperpodApi::answer(const Caller& caller, const request::BatchNodes
           accepted = cluster->accept(event::NodeRebootAsked{id, caller.key_id});
         else if (request.kind == request::BatchKind::kReplace)
           accepted = cluster->accept(event::NodeReplaceAsked{id, caller.key_id});
-        else if (member.node->state == NodeState::kReplacing)
+        else if (member.node->state == NodeState::kReplacing && member.node->left_place == 0)
           accepted = Error{Errc::kWrongState, "The node is shutting down already."};
         else
           removed.push_back(id);

@@ -133,6 +133,11 @@ bool is_about_the_cluster(const Journal::Note& note) {
       [&](std::string_view prefix) { return note.kind.starts_with(prefix); });
 }
 
+// Of one that is away: the place that it has left, while nobody else fills it.
+std::uint32_t place_of(const NodeRecord& node) {
+  return node.place != 0 ? node.place : node.left_place;
+}
+
 hyperpod::NodeView view_of(const NodeRecord& node, const ClusterState& state,
                            const Timeline& timeline) {
   hyperpod::NodeView view{.instance_id = hyperpod::instance_id(state.spec.id, node.id),
@@ -147,7 +152,8 @@ hyperpod::NodeView view_of(const NodeRecord& node, const ClusterState& state,
   view.group = group->name;
   if (view.instance_type.empty() && !group->instance_types.empty())
     view.instance_type = group->instance_types.front();
-  if (node.place != 0) view.logical_id = hyperpod::logical_id({group->name, node.place});
+  if (const std::uint32_t place = place_of(node); place != 0)
+    view.logical_id = hyperpod::logical_id({group->name, place});
   return view;
 }
 
@@ -159,28 +165,19 @@ std::vector<std::pair<std::uint64_t, Journal::Note>> recent_notes(ClusterServer&
                     : std::vector<std::pair<std::uint64_t, Journal::Note>>{};
 }
 
-// Scalings, oldest first: the making of the cluster, and each update of it.
-std::vector<hyperpod::OperationView> scalings(
-    const std::vector<std::pair<std::uint64_t, Journal::Note>>& notes, const ClusterState& state) {
-  std::vector<hyperpod::OperationView> found;
-  const std::string in_service = " is " + std::string(word_of(ClusterPhase::kInService));
-  for (const auto& [sequence, note] : notes) {
-    const bool is_under_way = !found.empty() && found.back().status == OperationStatus::kInProgress;
-    if (note.kind == "cluster.phase" && is_under_way &&
-        note.text.find(in_service) != std::string::npos)
-      found.back().status = OperationStatus::kDone;
-    if (note.kind != "cluster.made" && note.kind != "cluster.updated") continue;
-    if (is_under_way) found.back().status = OperationStatus::kSuperseded;
-    found.push_back({.id = hyperpod::event_id(state.spec.id + "/scaling", sequence),
-                     .type = OperationType::kScaling,
-                     .status = OperationStatus::kInProgress,
-                     .created = note.wall});
-  }
-  if (found.empty()) return found;
-  found.back().wanted = state.spec.groups;
-  if (state.phase != ClusterPhase::kCreating && state.phase != ClusterPhase::kUpdating)
-    found.back().status = OperationStatus::kDone;
-  return found;
+hyperpod::OperationView view_scaling(const Scaling& scaling, const ClusterState& state,
+                                     const Timeline& timeline) {
+  hyperpod::OperationView view{
+      .id = hyperpod::event_id(state.spec.id + "/scaling", scaling.number),
+      .type = OperationType::kScaling,
+      .status = scaling.state == ScalingState::kInProgress   ? OperationStatus::kInProgress
+                : scaling.state == ScalingState::kSuperseded ? OperationStatus::kSuperseded
+                                                             : OperationStatus::kDone,
+      .created = timeline.wall_of(scaling.asked)};
+  for (const ScalingTarget& target : scaling.targets)
+    view.wanted.push_back(
+        {.name = target.group, .count = target.count, .count_min = target.count_min});
+  return view;
 }
 
 hyperpod::OperationView view_checks(const CheckRun& run, const ClusterState& state,
@@ -287,7 +284,7 @@ const NodeRecord* find_logical(const ClusterState& state, const std::string& id)
   const InstanceGroup* group = logical ? state.spec.find_group(logical->group) : nullptr;
   if (group == nullptr || logical->place == 0) return nullptr;
   for (const auto& [node_id, node] : state.nodes)
-    if (node.group == group->number && node.place == logical->place) return &node;
+    if (node.group == group->number && place_of(node) == logical->place) return &node;
   return nullptr;
 }
 
@@ -310,8 +307,8 @@ std::vector<hyperpod::EventView> recent_events(ClusterServer& cluster) {
         event.instance_id = hyperpod::instance_id(state.spec.id, node->first);
         if (const InstanceGroup* group = group_of(node->second, state)) {
           event.group = group->name;
-          if (node->second.place != 0)
-            event.logical_id = hyperpod::logical_id({group->name, node->second.place});
+          if (const std::uint32_t place = place_of(node->second); place != 0)
+            event.logical_id = hyperpod::logical_id({group->name, place});
         }
       }
       events.push_back(std::move(event));
@@ -323,11 +320,12 @@ std::vector<hyperpod::EventView> recent_events(ClusterServer& cluster) {
 }
 
 std::vector<hyperpod::OperationView> recent_operations(ClusterServer& cluster) {
-  const auto notes = recent_notes(cluster);
   return cluster.call([&] {
     const ClusterState& state = cluster.loop().controller().state();
-    auto operations = scalings(notes, state);
+    std::vector<hyperpod::OperationView> operations;
     const Timeline timeline(cluster.loop());
+    for (const Scaling& scaling : state.scalings)
+      operations.push_back(view_scaling(scaling, state, timeline));
     for (const auto& [id, run] : state.checks)
       operations.push_back(view_checks(run, state, timeline));
     return operations;

@@ -75,7 +75,8 @@ Result<void> check_provider(const std::string& provider) {
 Result<std::unique_ptr<MachineProvider>> make_provider(asio::io_context& context,
                                                        const ProviderSetting& setting,
                                                        MachineProvider::MakeToken make_token,
-                                                       MachineProvider::OnGone on_gone) {
+                                                       MachineProvider::OnGone on_gone,
+                                                       MachineProvider::OnNoCapacity no_capacity) {
   HF_TRY_VOID(check_provider(setting.provider));
   using Made = std::unique_ptr<MachineProvider>;
   const auto seed = static_cast<std::uint64_t>(monotonic_ns());
@@ -106,20 +107,22 @@ Result<std::unique_ptr<MachineProvider>> make_provider(asio::io_context& context
                             .agent = std::move(agent),
                             .environment = program_environment(setting),
                             .jitter_seed = seed},
-        std::move(make_token), std::move(on_gone)));
-  HF_TRY(Inventory inventory, read_inventory(setting.provider.substr(kSsh.size())));
-  auto ssh =
-      std::make_unique<SshDriver>(context, std::move(inventory),
-                                  SshDriver::Options{.cluster = setting.cluster,
-                                                     .hosts_file = setting.hosts_file,
-                                                     .claims = setting.claims,
-                                                     .server = setting.server,
-                                                     .ca_pem = ca_pem,
-                                                     .program = own_program(),
-                                                     .agent = std::move(agent),
-                                                     .environment = program_environment(setting),
-                                                     .jitter_seed = seed},
-                                  std::move(make_token), std::move(on_gone));
+        std::move(make_token), std::move(on_gone), std::move(no_capacity)));
+  const std::string file = setting.provider.substr(kSsh.size());
+  HF_TRY(Inventory inventory, read_inventory(file));
+  auto ssh = std::make_unique<SshDriver>(
+      context, std::move(inventory),
+      SshDriver::Options{.cluster = setting.cluster,
+                         .hosts_file = setting.hosts_file,
+                         .claims = setting.claims,
+                         .server = setting.server,
+                         .ca_pem = ca_pem,
+                         .program = own_program(),
+                         .agent = std::move(agent),
+                         .environment = program_environment(setting),
+                         .read_inventory = [file] { return read_inventory(file); },
+                         .jitter_seed = seed},
+      std::move(make_token), std::move(on_gone), std::move(no_capacity));
   HF_TRY_VOID(ssh->load());
   return Made(std::move(ssh));
 }

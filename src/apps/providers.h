@@ -34,6 +34,7 @@ struct ProviderSetting {
 
 [[nodiscard]] Result<std::unique_ptr<MachineProvider>> make_provider(
     asio::io_context& context, const ProviderSetting& setting,
-    MachineProvider::MakeToken make_token, MachineProvider::OnGone on_gone);
+    MachineProvider::MakeToken make_token, MachineProvider::OnGone on_gone,
+    MachineProvider::OnNoCapacity on_no_capacity);
 
 }  // namespace holdfast

@@ -78,6 +78,8 @@ struct Members {
   std::size_t ready = 0;
   std::size_t checked = 0;   // now
   std::size_t scripted = 0;  // likewise
+  std::size_t coming = 0;    // their machine is being got
+  std::size_t without = 0;   // there is none for them now
   std::size_t all = 0;
 };
 
@@ -87,6 +89,8 @@ Members members_of(const nlohmann::json& status) {
     ++members.all;
     if (text_at(node, "state") == "healthy") ++members.ready;
     if (text_at(node, "state") == "deep_health_check") ++members.checked;
+    if (text_at(node, "state") == "provisioning")
+      ++(at(node, "no_capacity") == true ? members.without : members.coming);
     if (text_at(node, "state") == "lifecycle_script" &&
         text_at(at(node, "lifecycle"), "status") == "InProgress")
       ++members.scripted;
@@ -109,9 +113,10 @@ class Awaited {
 
   [[nodiscard]] bool is_overdue() const { return monotonic_ns() > deadline_; }
   // A machine is being got.
-  [[nodiscard]] bool is_coming() const { return states_.find("provisioning") != std::string::npos; }
+  [[nodiscard]] bool is_coming() const { return is_coming_; }
   void look(const nlohmann::json& status, bool show) {
     const Members members = members_of(status);
+    is_coming_ = members.coming > 0;
     std::string states, coming;
     for (const auto& node : at(status, "nodes")) {
       const std::string state = text_at(node, "state");
@@ -141,6 +146,7 @@ class Awaited {
   std::string states_;
   std::size_t shown_ = 0;
   bool told_of_checks_ = false;
+  bool is_coming_ = false;
 };
 
 // Until every node has joined; null: the person has interrupted it. `keeper` 0: the control plane
@@ -161,6 +167,13 @@ Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, boo
                      "cluster: '" + config.spec.name +
                          "' was deleted, and its server goes on: `holdfast cluster create` makes "
                          "another one; `holdfast down` and then `holdfast up` make this one anew"};
+      if (phase == word_of(ClusterPhase::kInService) && members.without > 0 &&
+          members.ready + members.without == members.all)
+        return Error{Errc::kUnavailable,
+                     "cluster: '" + config.spec.name + "' is up with " +
+                         std::to_string(members.ready) + " of " + std::to_string(members.all) +
+                         " nodes; its provider has no machines for the others, and is asked for "
+                         "them again: `holdfast status`"};
       if (phase == word_of(ClusterPhase::kFailed) && !awaited.is_coming())
         return Error{Errc::kUnavailable, "cluster: '" + config.spec.name +
                                              "' has failed: " + text_at(*status, "failure")};

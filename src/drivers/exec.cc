@@ -55,14 +55,16 @@ Result<ExecAnswer> parse_exec_answer(const std::string& text) {
   for (const auto& [name, value] : object.items()) {
     if (name == "retry" && value.is_boolean()) {
       answer.retry = value.get<bool>();
+    } else if (name == "no_capacity" && value.is_boolean()) {
+      answer.no_capacity = value.get<bool>();
     } else if (name == "after_s" && value.is_number_integer() && value >= 0 && value <= kAfterMax) {
       answer.after = seconds(value.get<std::int64_t>());
     } else if (name == "reason" && value.is_string()) {
       answer.reason = value.get<std::string>().substr(0, kProgramErrorsKept);
     } else {
       return unparsable(name.substr(0, 100) + ": " + value.dump().substr(0, 100) +
-                        " is not allowed; retry is true or false, after_s is 0 to 3600, reason is "
-                        "text, nothing else is known");
+                        " is not allowed; retry and no_capacity are true or false, after_s is 0 to "
+                        "3600, reason is text, nothing else is known");
     }
   }
   return answer;
@@ -101,11 +103,12 @@ Result<void> ExecDriver::check(const std::string& programs) {
 }
 
 ExecDriver::ExecDriver(asio::io_context& context, Options options, MakeToken make_token,
-                       OnGone on_gone)
+                       OnGone on_gone, OnNoCapacity on_no_capacity)
     : context_(context),
       options_(std::move(options)),
       make_token_(std::move(make_token)),
       on_gone_(std::move(on_gone)),
+      on_no_capacity_(std::move(on_no_capacity)),
       prng_(options_.jitter_seed),
       runner_(context, kAtOnce),
       poll_timer_(context) {}
@@ -210,8 +213,10 @@ void ExecDriver::answered(NodeId node, Machine::Want asked, const Result<Program
     if (answer.ok() && !answer->reason.empty()) reason = answer->reason;
     if (!answer.ok() && end->ok()) reason = answer.error().detail;
   }
-  const bool retry = answer.ok() && answer->retry;
-  const bool ok = end.ok() && end->ok() && answer.ok() && !retry;
+  const bool is_without = asked == Machine::Want::kUp && answer.ok() && answer->no_capacity;
+  const bool retry = answer.ok() && answer->retry && !is_without;
+  const bool ok = end.ok() && end->ok() && answer.ok() && !retry && !is_without;
+  if (is_without && reason.empty()) reason = "it gave no reason";
   const std::string name(program_of(static_cast<int>(asked)));
   if (!ok) spdlog::warn("{}: {}: {}", to_string(node), name, reason);
   if (machine.want != asked) return next(node);  // something else is wanted by now
@@ -222,8 +227,9 @@ void ExecDriver::answered(NodeId node, Machine::Want asked, const Result<Program
       spdlog::error("{}: its machine could not be given back: look whether it is there: {}",
                     to_string(node), reason);
     const std::string because = machine.gone_because;
+    const auto& tell = machine.is_without ? on_no_capacity_ : on_gone_;
     forget(node);
-    return on_gone_(node, because);
+    return tell(node, because);
   }
   if (ok) {
     machine.want = Machine::Want::kUp;
@@ -232,6 +238,7 @@ void ExecDriver::answered(NodeId node, Machine::Want asked, const Result<Program
     if (!is_polling_) poll();
     return;
   }
+  machine.is_without = is_without;
   ++machine.failed;
   const bool has_time = machine.since_ns == 0
                             ? machine.failed < kGiveBackTries

@@ -42,7 +42,8 @@ class ExecDriver final : public MachineProvider {
   // kNotFound, kInvalidField: the folder has not the programs that it must have.
   [[nodiscard]] static Result<void> check(const std::string& programs);
 
-  ExecDriver(asio::io_context& context, Options options, MakeToken make_token, OnGone on_gone);
+  ExecDriver(asio::io_context& context, Options options, MakeToken make_token, OnGone on_gone,
+             OnNoCapacity on_no_capacity);
 
   void provision(const MachineWish& wish) override;
   void adopt(NodeId node) override;
@@ -54,10 +55,11 @@ class ExecDriver final : public MachineProvider {
  private:
   struct Machine {
     enum class Want { kUp, kReboot, kGone } want = Want::kUp;
-    bool is_up = false;    // nothing more to do for what is wanted
-    bool is_busy = false;  // a program runs for it, or will after a pause
-    int failed = 0;        // calls in a row
-    int missed = 0;        // answers of `describe` in a row that it is gone
+    bool is_up = false;       // nothing more to do for what is wanted
+    bool is_busy = false;     // a program runs for it, or will after a pause
+    bool is_without = false;  // there is no capacity for it
+    int failed = 0;           // calls in a row
+    int missed = 0;           // answers of `describe` in a row that it is gone
     std::int64_t since_ns = 0;
     std::string gone_because;
     MachineWish wish;
@@ -80,6 +82,7 @@ class ExecDriver final : public MachineProvider {
   const Options options_;
   const MakeToken make_token_;
   const OnGone on_gone_;
+  const OnNoCapacity on_no_capacity_;
   Prng prng_;
   ProgramRunner runner_;
   asio::steady_timer poll_timer_;
@@ -90,9 +93,11 @@ class ExecDriver final : public MachineProvider {
 };
 
 // What `provision`, `terminate` and `reboot` may write: {"retry": true, "after_s": 30, "reason":
-// "..."}, all of it optional; nothing at all is an empty answer. kUnparsable names the field.
+// "...", "no_capacity": true}, all of it optional, the last by `provision` only; nothing at all is
+// an empty answer. kUnparsable names the field.
 struct ExecAnswer {
   bool retry = false;
+  bool no_capacity = false;
   Duration after;
   std::string reason;
 };

@@ -54,7 +54,8 @@ class ExecDriverTest : public ScratchFolder {
                             .pause_min = milliseconds(5),
                             .pause_max = milliseconds(20)},
         [](NodeId node) { return "token-of-" + to_string(node); },
-        [this](NodeId node, const std::string& reason) { gone_.emplace_back(node, reason); });
+        [this](NodeId node, const std::string& reason) { gone_.emplace_back(node, reason); },
+        [this](NodeId node, const std::string& reason) { without_.emplace_back(node, reason); });
   }
 
   template <class Condition>
@@ -81,7 +82,7 @@ class ExecDriverTest : public ScratchFolder {
 
   Duration provision_max_ = seconds(20);
   std::unique_ptr<asio::io_context> context_ = std::make_unique<asio::io_context>();
-  std::vector<std::pair<NodeId, std::string>> gone_;
+  std::vector<std::pair<NodeId, std::string>> gone_, without_;
   std::unique_ptr<ExecDriver> driver_;
 };
 
@@ -131,6 +132,19 @@ TEST_F(ExecDriverTest, AFailureGivesBackWhatMayBeThereAndSaysWhy) {
   EXPECT_THAT(calls(), ElementsAre("provision", "terminate"));
   EXPECT_THAT(gone_[0].second,
               AllOf(HasSubstr("provision: exit status 3"), HasSubstr("quota of p5 is used up")));
+}
+
+TEST_F(ExecDriverTest, NoCapacityIsNoFailureAndMayBeAskedForAgain) {
+  program("provision",
+          "[ -e ../free ] || echo '{\"no_capacity\": true, \"reason\": \"no p5 in zone b\"}'");
+  driver_->provision({kNode, "", {}});
+  ASSERT_TRUE(until([&] { return !without_.empty(); }));
+  EXPECT_THAT(without_, ElementsAre(Pair(kNode, "provision: no p5 in zone b")));
+  EXPECT_THAT(calls(), ElementsAre("provision", "terminate")) << "half of it may be there";
+  std::ofstream(path("free")) << "";
+  driver_->provision({kNode, "", {}});
+  ASSERT_TRUE(until([&] { return is_described(); }));
+  EXPECT_THAT(gone_, IsEmpty());
 }
 
 TEST_F(ExecDriverTest, AnAnswerThatIsNotUnderstoodIsAFailure) {
@@ -205,8 +219,10 @@ TEST(ExecAnswers, AreReadStrictly) {
   const std::string deep = std::string(500'000, '[') + std::string(500'000, ']');
   EXPECT_TRUE(parse_exec_answer(" \n").ok());
   EXPECT_EQ(parse_exec_answer(R"({"retry": true, "after_s": 30})")->after, seconds(30));
-  for (const char* bad : {"{", "[]", R"({"retry": 1})", R"({"after_s": -1})", R"({"other": 1})",
-                          R"({"after_s": 99999999999999999999})", "\xff"})
+  EXPECT_TRUE(parse_exec_answer(R"({"no_capacity": true})")->no_capacity);
+  for (const char* bad :
+       {"{", "[]", R"({"retry": 1})", R"({"no_capacity": "p5"})", R"({"after_s": -1})",
+        R"({"other": 1})", R"({"after_s": 99999999999999999999})", "\xff"})
     EXPECT_FALSE(parse_exec_answer(bad).ok()) << bad;
   EXPECT_FALSE(parse_exec_answer(R"({"retry": )" + deep + "}").ok());
   EXPECT_FALSE(parse_exec_description(R"({"nodes": {"n1": )" + deep + "}}", {NodeId{1}}).ok());

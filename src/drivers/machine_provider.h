@@ -24,6 +24,9 @@ class MachineProvider {
  public:
   // The machine of a node has ended, or could not be had; why. Never from inside another call.
   using OnGone = std::function<void(NodeId, const std::string& reason)>;
+  // There is none to be had now: no failure of a machine, and nothing of it is there. It may be
+  // provisioned again later. Never from inside another call.
+  using OnNoCapacity = std::function<void(NodeId, const std::string& reason)>;
   // A password with which the new node may join, for a few minutes from the call on.
   using MakeToken = std::function<std::string(NodeId)>;
 
@@ -32,7 +35,8 @@ class MachineProvider {
   MachineProvider& operator=(const MachineProvider&) = delete;
   virtual ~MachineProvider() = default;
 
-  // Gets a machine whose agent joins, unless the node has one.
+  // Gets a machine whose agent joins, unless the node has one. Told through OnNoCapacity if there
+  // is none.
   virtual void provision(const MachineWish& wish) = 0;
   // Takes on a machine that a provider before a restart got; tells it gone when it is.
   virtual void adopt(NodeId node) = 0;

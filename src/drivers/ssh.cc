@@ -42,12 +42,13 @@ std::string first_word_of_file(const std::string& path) {
 }  // namespace
 
 SshDriver::SshDriver(asio::io_context& context, Inventory inventory, Options options,
-                     MakeToken make_token, OnGone on_gone)
+                     MakeToken make_token, OnGone on_gone, OnNoCapacity on_no_capacity)
     : context_(context),
       inventory_(std::move(inventory)),
       options_(std::move(options)),
       make_token_(std::move(make_token)),
       on_gone_(std::move(on_gone)),
+      on_no_capacity_(std::move(on_no_capacity)),
       prng_(options_.jitter_seed),
       poll_timer_(context),
       runner_(context, kAtOnce) {
@@ -241,15 +242,34 @@ std::string SshDriver::why_no_host(const MachineWish& wish) const {
   return reason;
 }
 
+bool SshDriver::look_for_new_hosts() {
+  const Result<Inventory> read = options_.read_inventory();
+  if (!read.ok()) {
+    spdlog::warn("{}", read.error().text());
+    return false;
+  }
+  const std::size_t before = inventory_.hosts.size();
+  for (const InventoryHost& host : read->hosts)
+    if (!hosts_.contains(host.name)) inventory_.hosts.push_back(host);
+  for (const InventoryHost& host : inventory_.hosts) hosts_[host.name] = &host;
+  return inventory_.hosts.size() > before;
+}
+
 void SshDriver::take_host(NodeId node) {
   Machine& machine = machines_.at(node);
   const InventoryHost* host = choose_host(machine.wish);
+  if (host == nullptr && look_for_new_hosts()) host = choose_host(machine.wish);
   while (host != nullptr && !options_.claims->take(claim_of(*host), options_.cluster))
     host = choose_host(machine.wish);  // another cluster was faster
   if (host == nullptr) {
     const std::string reason = why_no_host(machine.wish);
     machines_.erase(node);
-    return tell_gone(node, reason);
+    ++untold_;
+    asio::post(context_, [this, node, reason] {
+      --untold_;
+      on_no_capacity_(node, reason);
+    });
+    return;
   }
   machine.host = host->name;
   machine.failed = 0;
@@ -304,8 +324,7 @@ void SshDriver::start(NodeId node) {
   agent.arguments.insert(agent.arguments.end(), {"--address", host.address});
   if (!host.instance_type.empty())
     agent.arguments.insert(agent.arguments.end(), {"--instance-type", host.instance_type});
-  if (!host.spine.empty())
-    agent.arguments.insert(agent.arguments.end(), {"--spine", host.spine});
+  if (!host.spine.empty()) agent.arguments.insert(agent.arguments.end(), {"--spine", host.spine});
   if (!host.rack.empty()) agent.arguments.insert(agent.arguments.end(), {"--rack", host.rack});
   ask(node, start_script(agent), [this, node](Machine& machine, const ProgramEnd& end) {
     if (!end.ok() || answer_of(end.output, "started").empty())

@@ -41,6 +41,8 @@ class SshDriver final : public MachineProvider {
     std::string program;             // the file that is copied
     std::vector<std::string> agent;  // arguments of `holdfast`, without what a host adds
     std::map<std::string, std::string> environment;  // of ssh
+    // Anew, for hosts that somebody has added. Those that were there stay as they are.
+    std::function<Result<Inventory>()> read_inventory;
     std::uint64_t jitter_seed = 0;
     Duration call_max = seconds(60);  // of one script; of a copy:
     Duration copy_max = minutes(15);
@@ -51,7 +53,7 @@ class SshDriver final : public MachineProvider {
   };
 
   SshDriver(asio::io_context& context, Inventory inventory, Options options, MakeToken make_token,
-            OnGone on_gone);
+            OnGone on_gone, OnNoCapacity on_no_capacity);
   ~SshDriver() override { options_.claims->give_back_all(options_.cluster); }
 
   // What a provider before a restart kept. Call it first.
@@ -87,6 +89,8 @@ class SshDriver final : public MachineProvider {
 
   // Installs and starts.
   void take_host(NodeId node);
+  // False: the inventory has no new ones.
+  bool look_for_new_hosts();
   [[nodiscard]] const InventoryHost* choose_host(const MachineWish& wish) const;
   [[nodiscard]] bool is_of_another(const InventoryHost& host) const;
   [[nodiscard]] std::string why_no_host(const MachineWish& wish) const;
@@ -120,10 +124,11 @@ class SshDriver final : public MachineProvider {
   [[nodiscard]] Duration pause(const Machine& machine);
 
   asio::io_context& context_;
-  const Inventory inventory_;
+  Inventory inventory_;
   const Options options_;
   const MakeToken make_token_;
   const OnGone on_gone_;
+  const OnNoCapacity on_no_capacity_;
   std::map<std::string, const InventoryHost*> hosts_;  // by name
   Prng prng_;
   std::string sha256_;  // of the program, once it is known

@@ -19,6 +19,7 @@
 #include "io/link_codec.h"
 #include "io/link_outbox.h"
 #include "io/link_status.h"
+#include "io/tls_memory.h"
 #include "io/unique_fd.h"
 #include "link.grpc.pb.h"
 
@@ -29,6 +30,9 @@ using Bytes = std::string_view;
 using AgentStream = grpc::ServerBidiReactor<wire::AgentEnvelope, wire::ServerEnvelope>;
 
 constexpr int kHandshakeMsMax = 10'000;  // who only connects holds a connection no longer than this
+// A heartbeat of an agent is some 100 bytes, and there may be 10,000 of them that say no more for
+// hours. These are held for each stream at all times; more is taken for as long as it is needed.
+constexpr int kTlsFrameBytes = 2048, kReadChunkBytes = 1024;
 constexpr auto kShutdownGrace = std::chrono::milliseconds(500);
 
 Error unauthenticated(std::string detail) {
@@ -266,6 +270,7 @@ LinkServer::Service::~Service() {
 }
 
 Result<void> LinkServer::Service::listen(const Options& options) {
+  keep_idle_tls_small();
   grpc::SslServerCredentialsOptions tls(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
   tls.pem_root_certs = options.ca_pem;
   tls.pem_key_cert_pairs.push_back(
@@ -279,6 +284,9 @@ Result<void> LinkServer::Service::listen(const Options& options) {
   builder.RegisterService(this);
   builder.SetMaxReceiveMessageSize(kLinkMessageBytesMax);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // or two servers share a port
+  builder.AddChannelArgument(GRPC_ARG_TSI_MAX_FRAME_SIZE, kTlsFrameBytes);
+  builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kReadChunkBytes);
+  builder.AddChannelArgument(GRPC_ARG_TCP_MIN_READ_CHUNK_SIZE, kReadChunkBytes);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMsMax);
   server_ = builder.BuildAndStart();
   if (server_ != nullptr) return {};

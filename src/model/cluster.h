@@ -74,6 +74,8 @@ struct ClusterState {
   std::uint32_t places_made = 0;
   std::vector<GroupRecord> groups;                // by number
   std::map<std::string, Addition> additions;      // by token
+  std::uint32_t scalings_made = 0;                // also the last number given
+  std::vector<Scaling> scalings;                  // the newest ones, oldest first
   std::optional<SoftwareUpdate> software_update;  // the one under way, or the last one
   std::uint32_t jobs_made = 0;
   std::uint32_t incidents_made = 0;

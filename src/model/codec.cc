@@ -189,7 +189,10 @@ class Reader {
     auto read_field = [&]<class F>(std::string_view name, F& field) {
       const auto [key, unused] = known.insert(key_of<F>(name));
       const auto found = from.find(*key);
-      if (found == from.end()) return fail("the field \"" + *key + "\" is missing");
+      if (found == from.end()) {
+        if (std::ranges::find(kNewerFields<T>, name) != kNewerFields<T>.end()) return;
+        return fail("the field \"" + *key + "\" is missing");
+      }
       read_at("." + *key, *found, field);
     };
     fields(read_field, to);

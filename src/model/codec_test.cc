@@ -203,6 +203,22 @@ TEST(Codec, AMissingFieldIsNamed) {
   }
 }
 
+TEST(Codec, ASnapshotOfAnOlderProgramIsRead) {
+  ClusterState state;
+  state.groups.push_back({.number = 1, .failure = "x"});
+  state.nodes[NodeId{3}] = {.id = NodeId{3}, .place = 2};
+  json document = json::parse(encode(state));
+  for (const char* field : {"scalings", "scalings_made"}) document.erase(field);
+  document["groups"][0].erase("tries_without_capacity");
+  for (const char* field : {"left_place", "no_capacity"}) document["nodes"]["n3"].erase(field);
+  const auto read = decode_cluster_state(document.dump());
+  ASSERT_TRUE(read.ok()) << error_of(read);
+  EXPECT_EQ(encode(*read), encode(state));
+  document["nodes"]["n3"].erase("place");
+  EXPECT_THAT(error_of(decode_cluster_state(document.dump())),
+              HasSubstr("the field \"place\" is missing"));
+}
+
 TEST(Codec, AnUnknownFieldIsNamed) {
   for (const Event& event : one_of_each(3)) {
     const json document = json::parse(encode(event));
@@ -234,7 +250,7 @@ TEST(Codec, AnErrorNamesPlaceValueAndWhatIsAllowed) {
   EXPECT_EQ(error_of(decode_event(
                 R"({"timer_fired":{"timer":{"attempt":"a2","job":"j1","kind":"egg"}}})")),
             "HF1007: event.timer_fired.timer.kind: expected one of drain, stacks, start, backoff, "
-            "quiet, repair, check, update, capacity, lifecycle, found \"egg\"");
+            "quiet, repair, check, update, capacity, lifecycle, no_capacity, found \"egg\"");
   EXPECT_EQ(error_of(decode_event(R"({"big_bang":{}})")),
             "HF1007: event: \"big_bang\" is no kind of event that this version knows");
   EXPECT_THAT(error_of(decode_event(encode(one_of_each(6).at(2)).substr(0, 40))),

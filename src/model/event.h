@@ -30,12 +30,13 @@ enum class TimerKind {
   kCheck,
   kUpdate,
   kCapacity,
-  kLifecycle
+  kLifecycle,
+  kNoCapacity
 };
 template <>
 inline constexpr auto kWords<TimerKind> =
     std::to_array<std::string_view>({"drain", "stacks", "start", "backoff", "quiet", "repair",
-                                     "check", "update", "capacity", "lifecycle"});
+                                     "check", "update", "capacity", "lifecycle", "no_capacity"});
 
 // A timer belongs to one attempt of one job, or to one repair of one node (`attempt` is then the
 // number of that repair) or one run of its lifecycle scripts (likewise), so a late one is
@@ -62,6 +63,11 @@ struct NodesLost {  // in one event what was noticed at one time: the breaker ju
   std::vector<NodeId> nodes;
   std::string reason;
   bool ended = false;  // their provider says so, and nothing is left of them: no doubt to be had
+};
+// Their provider has no machine to give now. Nothing has failed, and nothing of them is there.
+struct CapacityMissing {
+  std::vector<NodeId> nodes;
+  std::string reason;
 };
 struct NodeFault {
   NodeId node;
@@ -200,7 +206,8 @@ using Event =
                  event::DownAsked, event::NodeFaultCleared, event::DevicesReset, event::ChecksAsked,
                  event::CheckReported, event::NodeRebootAsked, event::ClusterUpdateAsked,
                  event::NodesRemoveAsked, event::SoftwareUpdateAsked, event::GovernanceAsked,
-                 event::LifecycleReported, event::SchedulesLookedAt, event::LifecycleFilesRead>;
+                 event::LifecycleReported, event::SchedulesLookedAt, event::LifecycleFilesRead,
+                 event::CapacityMissing>;
 
 // What the shell must do, in this order.
 namespace effect {

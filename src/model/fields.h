@@ -51,6 +51,20 @@ inline constexpr std::string_view kTag = "";
   inline constexpr std::string_view kTag<Type> = tag; \
   HF_FIELDS(Type, __VA_ARGS__)
 
+// Fields that a snapshot of before they were there lacks: they have their defaults then, which must
+// say what was true. So a cluster goes on with a newer program.
+template <class T>
+inline constexpr std::array<std::string_view, 0> kNewerFields{};
+template <>
+inline constexpr auto kNewerFields<NodeRecord> = std::to_array<std::string_view>({"left_place",
+                                                                                  "no_capacity"});
+template <>
+inline constexpr auto kNewerFields<GroupRecord> =
+    std::to_array<std::string_view>({"tries_without_capacity"});
+template <>
+inline constexpr auto kNewerFields<ClusterState> = std::to_array<std::string_view>({"scalings_made",
+                                                                                    "scalings"});
+
 // clang-format off
 HF_FIELDS(Fault, kind, code, device, pid, used_bytes, cause, action, line)
 HF_FIELDS(NodeFault, fault, first, last, times, present)
@@ -101,9 +115,9 @@ HF_FIELDS(IncidentRecord, id, job, state, phases, verdicts, first_attempt, last_
           step_reached, restored_step, steps_lost, story)
 
 HF_FIELDS(NodeLifecycle, status, run, cut_offs, is_second_machine, failure)
-HF_FIELDS(NodeRecord, id, state, group, place, reason, silent, since, made, updated, updating,
-          address, location, rendezvous_port, pid, cpus, memory_bytes, snapshot_address, job,
-          health, software, instance_type, check, check_status, lifecycle)
+HF_FIELDS(NodeRecord, id, state, group, place, left_place, reason, silent, since, made, updated,
+          updating, no_capacity, address, location, rendezvous_port, pid, cpus, memory_bytes,
+          snapshot_address, job, health, software, instance_type, check, check_status, lifecycle)
 HF_FIELDS(LifecycleScripts, source, on_create, on_init_complete)
 HF_FIELDS(BatchSize, nodes, percent)
 HF_FIELDS(Deployment, batch, rollback_batch, wait, alarms)
@@ -111,8 +125,10 @@ HF_FIELDS(UpdateSchedule, expression, deployment)
 HF_FIELDS(InstanceGroup, number, name, count, count_min, spares, instance_types, lifecycle,
           checks_on_start, schedule, specification)
 HF_FIELDS(LifecycleVersion, number, files, scripts, nodes)
-HF_FIELDS(GroupRecord, number, places, provisioning_failures, failure, versions_made, versions,
-          former_version, kept_version, next_update)
+HF_FIELDS(GroupRecord, number, places, provisioning_failures, tries_without_capacity, failure,
+          versions_made, versions, former_version, kept_version, next_update)
+HF_FIELDS(ScalingTarget, group, count, count_min)
+HF_FIELDS(Scaling, number, asked, state, targets)
 HF_FIELDS(Addition, request, at, places)
 HF_FIELDS(SoftwareUpdate, state, by, groups, deployment, batch, rollback_batch, began, ended,
           next_at, failure, pending, under_way, updated, failed, not_touched, went_back, stayed)
@@ -128,8 +144,8 @@ HF_FIELDS(GovernanceState, records)
 HF_FIELDS(GovernanceChange, action, kind, id, cluster, name, target_version, description, config,
           target, team, is_active)
 HF_FIELDS(ClusterState, spec, down, phase, failure, groups_made, places_made, groups,
-          additions, software_update, nodes_made, jobs_made, incidents_made, checks_made, nodes,
-          jobs, incidents, checks, breaker, governance)
+          additions, scalings_made, scalings, software_update, nodes_made, jobs_made,
+          incidents_made, checks_made, nodes, jobs, incidents, checks, breaker, governance)
 
 HF_FIELDS(NvlinkReading, link, active, replays, recoveries, crc_errors)
 HF_FIELDS(DeviceReading, index, pci, name, uuid, vbios, error, ecc_corrected_volatile,
@@ -151,6 +167,7 @@ HF_FIELDS(TimerId, kind, job, attempt, node, check)
 HF_EVENT("cluster_made", event::ClusterMade, spec)
 HF_EVENT("node_joined", event::NodeJoined, hello)
 HF_EVENT("nodes_lost", event::NodesLost, nodes, reason, ended)
+HF_EVENT("capacity_missing", event::CapacityMissing, nodes, reason)
 HF_EVENT("node_fault", event::NodeFault, node, fault, present)
 HF_EVENT("node_fault_cleared", event::NodeFaultCleared, node, kind, device)
 HF_EVENT("devices_reset", event::DevicesReset, node, ok, detail)

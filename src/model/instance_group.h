@@ -80,7 +80,8 @@ inline constexpr WallTime kNever{INT64_MAX};
 struct GroupRecord {
   std::uint32_t number = 0;        // see InstanceGroup
   std::set<std::uint32_t> places;  // numbers that no other group of the cluster has or gets
-  std::uint32_t provisioning_failures = 0;  // in a row; it is not refilled after too many
+  std::uint32_t provisioning_failures = 0;   // in a row; it is not refilled after too many
+  std::uint32_t tries_without_capacity = 0;  // of its provider, in a row
   std::string failure;              // why it is not what it should be; empty: nothing is known
   std::uint32_t versions_made = 0;  // also the last number given
   std::vector<LifecycleVersion> versions;  // those that a node has, or may be given again
@@ -96,6 +97,22 @@ struct Addition {
   std::string request;  // its text: the token of another one is an error
   Instant at;
   std::vector<std::uint32_t> places;
+};
+
+// How large groups were to be from one time on.
+enum class ScalingState { kInProgress, kSuperseded, kDone };
+template <>
+inline constexpr auto kWords<ScalingState> =
+    std::to_array<std::string_view>({"in_progress", "superseded", "done"});
+struct ScalingTarget {
+  std::string group;
+  std::uint32_t count = 0, count_min = 0;
+};
+struct Scaling {
+  std::uint32_t number = 0;  // of the cluster's, from 1
+  Instant asked;
+  ScalingState state = ScalingState::kInProgress;
+  std::vector<ScalingTarget> targets;  // of all its groups
 };
 
 // A rolling update: some nodes at a time leave their work, start anew with the software of now, and

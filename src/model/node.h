@@ -53,14 +53,16 @@ struct NodeLifecycle {
 struct NodeRecord {
   NodeId id;
   NodeState state = NodeState::kProvisioning;
-  std::uint32_t group = 0;  // see InstanceGroup
-  std::uint32_t place = 0;  // one of its group's; 0: a spare, or no member any more
-  std::string reason;       // why it is in this state
-  bool silent = false;      // suspect because it was not heard of (else: because of a fault)
-  Instant since;            // of the state
-  Instant made;             // when it was first asked for
-  Instant updated;          // its last software update began; zero: none
-  bool updating = false;    // it is away for one
+  std::uint32_t group = 0;       // see InstanceGroup
+  std::uint32_t place = 0;       // one of its group's; 0: a spare, or no member any more
+  std::uint32_t left_place = 0;  // the one that it was the last to fill, while that is empty; or 0
+  std::string reason;            // why it is in this state
+  bool silent = false;           // suspect because it was not heard of (else: because of a fault)
+  Instant since;                 // of the state
+  Instant made;                  // when it was first asked for
+  Instant updated;               // its last software update began; zero: none
+  bool updating = false;         // it is away for one
+  bool no_capacity = false;      // provisioning: its provider had no machine to give; asked again
   std::string address;
   Location location;
   std::uint16_t rendezvous_port = 0;

@@ -104,7 +104,7 @@ struct OperationView {
   OperationType type = OperationType::kScaling;
   OperationStatus status = OperationStatus::kDone;
   WallTime created;
-  std::vector<InstanceGroup> wanted;  // of a scaling, where that is still known
+  std::vector<InstanceGroup> wanted;  // of a scaling: their names and counts
   struct Checked {
     std::string group;
     std::vector<std::string> instance_ids;

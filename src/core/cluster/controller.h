@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -26,7 +27,8 @@ inline constexpr Duration kQuietTime =
     seconds(5);  // a job that makes no steps has recovered when it ran this long
 inline constexpr Duration kStopGrace = seconds(5);
 inline constexpr std::uint32_t kProvisioningFailuresMax = 3;
-inline constexpr Duration kTokenLifetime = seconds(8ll * 3600);  // HyperPod's
+inline constexpr std::string_view kNoCapacity = "no capacity: ";  // of reasons
+inline constexpr Duration kTokenLifetime = seconds(8ll * 3600);   // HyperPod's
 
 // The control plane's core: nodes, places, spares, jobs, attempts, incidents, the circuit breaker.
 //
@@ -97,6 +99,7 @@ class Controller {
   void on(const event::ServerStarted& started);
   void on(const event::NodeJoined& joined);
   void on(const event::NodesLost& lost);
+  void on(const event::CapacityMissing& missing);
   void on(const event::NodeReplaceAsked& asked);
   void on(const event::NodeRebootAsked& asked);
   void on(const event::NodeAddAsked& asked);
@@ -180,11 +183,22 @@ class Controller {
   void remove_places(std::uint32_t group, std::uint32_t count, const std::string& why);
   void trim_spares(std::uint32_t group, std::uint32_t wanted, const std::string& why);
   void give_back(NodeRecord& node, const std::string& why);
+  // REQUIRES: nobody fills it.
+  void drop_place(std::uint32_t group, std::uint32_t place);
+  // 0: it has none, and leaves none.
+  [[nodiscard]] std::uint32_t place_to_drop(const NodeRecord& node,
+                                            const InstanceGroup& group) const;
+  void forget_who_left(std::uint32_t place);
+  void begin_scaling();
   void provisioning_failed(const NodeRecord& node, const std::string& reason);
   void provisioning_worked(const NodeRecord& node);
   void arm_capacity_limit();
   void arm_capacity_retry(std::uint32_t group);
   void on_capacity_timer(const TimerId& timer);
+  // Of a provider that had no machine to give.
+  void arm_no_capacity(GroupRecord& group);
+  void ask_for_machines_again(std::uint32_t group);
+  void capacity_is_back();
   void resume_groups();
   void set_phase(ClusterPhase to, const std::string& why);
   void give_up_phase(const std::string& why);

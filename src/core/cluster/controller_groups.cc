@@ -16,6 +16,9 @@ constexpr Duration kCapacityLimit = seconds(3ll * 3600);
 // Between two tries of a provider that has no machines, where they are to come when they can.
 constexpr Duration kCapacityRetry = minutes(5);
 
+// HyperPod's service model shows no end of them.
+constexpr std::size_t kScalingsKept = 100;
+
 // A timer of a group bears its number where a job's has the attempt; 0: of the whole cluster.
 TimerId capacity_timer(std::uint32_t group) {
   return {.kind = TimerKind::kCapacity, .attempt = Attempt{group}};
@@ -79,14 +82,22 @@ void Controller::remove_places(std::uint32_t group, std::uint32_t count, const s
   for (std::uint32_t i = 0; i < count && i < candidates.size(); ++i) {
     const Candidate& one = candidates[i];
     if (one.node != nullptr) set_place(*one.node, 0);
-    find_group(group)->places.erase(one.place);
-    index_.remove_place(one.place, group);
+    drop_place(group, one.place);
     if (one.node != nullptr) give_back(*one.node, why);
   }
 }
 
+void Controller::drop_place(std::uint32_t group, std::uint32_t place) {
+  forget_who_left(place);
+  find_group(group)->places.erase(place);
+  index_.remove_place(place, group);
+}
+
 // Of spares there may be more than the group wants now.
 void Controller::trim_spares(std::uint32_t group, std::uint32_t wanted, const std::string& why) {
+  const auto& without = index_.groups[group].without_machine;
+  while (index_.groups[group].members() > wanted && !without.empty())
+    give_back(*find_node(*without.rbegin()), why);
   for (auto node = state_.nodes.rbegin(); node != state_.nodes.rend(); ++node) {
     const NodeIndex::Group& members = index_.groups[group];
     if (members.members() <= wanted) return;
@@ -103,10 +114,21 @@ void Controller::give_back(NodeRecord& node, const std::string& why) {
   if (node.is_live())
     return cordon_node(node, reason, {reason, node.id, std::nullopt, now_, CauseClass::kScheduling},
                        Action::kReplaceNode);
+  if (node.state == NodeState::kCordoned) {  // its cure, if it was to have one, is off
+    node.health.due = Action::kReplaceNode;
+    if (!node.job) retire_node(node);
+    return;
+  }
   if (node.state == NodeState::kDeepHealthCheck) checked_node_lost(node, why, true);
   if (!node.is_coming() && node.state != NodeState::kDeepHealthCheck) return;  // it leaves already
+  const bool was_awaited = node.no_capacity;
   set_node(node, NodeState::kReplacing, reason);
   out_->push_back(effect::Terminate{node.id});
+  GroupRecord* group = find_group(node.group);
+  if (!was_awaited || group == nullptr || !index_.groups[node.group].without_machine.empty())
+    return;
+  group->tries_without_capacity = 0;
+  if (group->failure.starts_with(kNoCapacity)) group->failure.clear();
 }
 
 const Addition* Controller::find_addition(const std::string& token, Instant now) const {
@@ -147,7 +169,9 @@ void Controller::on(const event::ClusterUpdateAsked& asked) {
   for (const InstanceGroup& group : state_.spec.groups) {
     GroupRecord& record = *find_group(group.number);
     record.provisioning_failures = 0;
+    record.tries_without_capacity = 0;
     record.failure.clear();
+    ask_for_machines_again(group.number);
     const auto places = static_cast<std::uint32_t>(record.places.size());
     if (places < group.count) add_places(group, group.count - places);
   }
@@ -176,27 +200,51 @@ void Controller::on(const event::ClusterUpdateAsked& asked) {
             std::to_string(state_.spec.spares()) + " spares, by " + asked.by);
   refill_pool();
   arm_capacity_limit();
+  begin_scaling();
   start_queued_jobs();
+}
+
+void Controller::begin_scaling() {
+  auto& scalings = state_.scalings;
+  if (!scalings.empty() && scalings.back().state == ScalingState::kInProgress)
+    scalings.back().state = ScalingState::kSuperseded;
+  Scaling scaling{.number = ++state_.scalings_made, .asked = now_};
+  for (const InstanceGroup& group : state_.spec.groups)
+    scaling.targets.push_back({group.name, group.count, group.count_min});
+  if (scalings.size() >= kScalingsKept) scalings.erase(scalings.begin());
+  scalings.push_back(std::move(scaling));
+}
+
+// The one that it fills, or that is empty because it has left it. One that has left none, or whose
+// place a spare has taken, was to fill one that is empty, unless all of those wait for others.
+std::uint32_t Controller::place_to_drop(const NodeRecord& node, const InstanceGroup& group) const {
+  if (node.place != 0) return node.place;
+  if (node.left_place != 0) return node.left_place;
+  if (node.state == NodeState::kReplacing || node.state == NodeState::kGone) return 0;
+  const auto& empty = index_.groups.at(group.number).empty_places;
+  const auto is_nobodys = [this](std::uint32_t place) {
+    const auto who = index_.left.find(place);
+    const NodeRecord* left_by = who == index_.left.end() ? nullptr : this->node(who->second);
+    return left_by == nullptr || left_by->state == NodeState::kReplacing ||
+           left_by->state == NodeState::kGone;
+  };
+  const auto found = std::find_if(empty.rbegin(), empty.rend(), is_nobodys);
+  if (found != empty.rend()) return *found;
+  return empty.empty() || group.spares > 0 ? 0 : *empty.rbegin();
 }
 
 void Controller::on(const event::NodesRemoveAsked& asked) {
   for (const NodeId id : asked.nodes) {
     NodeRecord* node = find_node(id);
-    if (node == nullptr || node->state == NodeState::kGone || node->state == NodeState::kReplacing)
-      continue;
+    if (node == nullptr) continue;
     const auto group = std::ranges::find(state_.spec.groups, node->group, &InstanceGroup::number);
     if (group == state_.spec.groups.end()) continue;
-    if (const std::uint32_t place = node->place; place != 0) {
+    const bool is_leaving = node->state == NodeState::kReplacing || node->state == NodeState::kGone;
+    const std::uint32_t place = place_to_drop(*node, *group);
+    if (is_leaving && place == 0) continue;
+    if (place != 0) {
       set_place(*node, 0);
-      find_group(node->group)->places.erase(place);
-      index_.remove_place(place, node->group);
-      --group->count;
-      group->count_min = std::min(group->count_min, group->count);
-    } else if (const auto& empty = index_.groups[node->group].empty_places; !empty.empty()) {
-      // It has left its place for a cure or an update.
-      const std::uint32_t left = *empty.rbegin();
-      find_group(node->group)->places.erase(left);
-      index_.remove_place(left, node->group);
+      drop_place(group->number, place);
       --group->count;
       group->count_min = std::min(group->count_min, group->count);
     } else if (group->spares > 0) {
@@ -204,7 +252,11 @@ void Controller::on(const event::NodesRemoveAsked& asked) {
     }
     audit(Severity::kInfo, "node.removed",
           to_string(id) + " is given back, asked for by " + asked.by, id, node->job);
-    give_back(*node, "removal asked for by " + asked.by);
+    const std::string why = "removal asked for by " + asked.by;
+    if (is_leaving)
+      trim_spares(group->number, group->count + group->spares, why);  // what comes for its place
+    else
+      give_back(*node, why);
   }
   refill_pool();
   start_queued_jobs();
@@ -223,6 +275,8 @@ void Controller::provisioning_worked(const NodeRecord& node) {
   GroupRecord* group = find_group(node.group);
   if (group == nullptr) return;
   group->provisioning_failures = 0;
+  if (!index_.groups[node.group].without_machine.empty()) return;  // still short of others
+  group->tries_without_capacity = 0;
   group->failure.clear();
 }
 
@@ -235,6 +289,7 @@ void Controller::arm_capacity_retry(std::uint32_t group) {
 }
 
 void Controller::on_capacity_timer(const TimerId& timer) {
+  if (timer.kind == TimerKind::kNoCapacity) return ask_for_machines_again(timer.attempt.value);
   if (GroupRecord* group = find_group(timer.attempt.value)) {
     group->provisioning_failures =
         std::min(group->provisioning_failures, kProvisioningFailuresMax - 1);
@@ -259,6 +314,9 @@ void Controller::resume_groups() {
 void Controller::set_phase(ClusterPhase to, const std::string& why) {
   if (state_.phase == to) return;
   state_.phase = to;
+  if (to != ClusterPhase::kCreating && to != ClusterPhase::kUpdating && !state_.scalings.empty() &&
+      state_.scalings.back().state == ScalingState::kInProgress)
+    state_.scalings.back().state = ScalingState::kDone;
   const bool is_bad = to == ClusterPhase::kFailed;
   audit(is_bad ? Severity::kAlert : Severity::kInfo, "cluster.phase",
         "cluster '" + state_.spec.name + "' is " + std::string(word_of(to)) + ": " + why);
@@ -283,17 +341,25 @@ void Controller::settle_phase() {
   if (state_.phase != ClusterPhase::kCreating && state_.phase != ClusterPhase::kUpdating && !fails)
     return;
   bool is_stuck = false;
+  std::string why;
   for (const InstanceGroup& group : state_.spec.groups) {
     std::uint32_t needed = group.count_min > 0 ? group.count_min : group.count;
     if (state_.spec.is_continuous) needed = std::min(group.count, std::max(1u, group.count_min));
-    if (index_.groups[group.number].live_placed >= needed) continue;
-    if (find_group(group.number)->provisioning_failures < kProvisioningFailuresMax) return;
+    const NodeIndex::Group& members = index_.groups[group.number];
+    if (members.live_placed >= needed) continue;
+    const bool has_failed =
+        find_group(group.number)->provisioning_failures >= kProvisioningFailuresMax;
+    const bool may_get_enough =
+        members.without_machine.empty() ||
+        members.live_placed + index_.coming_to_places(group.number) >= needed;
+    if (!has_failed && may_get_enough) return;
     is_stuck = true;
+    why = has_failed ? "machines fail before they join" : "the provider has no more machines";
   }
   if (!is_stuck)
     set_phase(ClusterPhase::kInService, "its groups have their nodes");
   else if (!fails && !state_.spec.is_continuous)
-    give_up_phase("machines fail before they join");
+    give_up_phase(why);
 }
 
 }  // namespace holdfast

@@ -292,6 +292,75 @@ TEST_F(GroupsTest, ANodeThatIsAwayTakesItsPlaceAlongWhenItIsRemoved) {
   EXPECT_THAT(asked<effect::Provision>(), IsEmpty());
 }
 
+TEST_F(GroupsTest, OneThatIsAwayTakesThePlaceThatItHadNotTheLastOne) {
+  make_cluster({.groups = {group("workers", 4)}});
+  for (const std::uint32_t n : {1u, 3u}) step(event::NodeRebootAsked{NodeId{n}, "admin"});
+  EXPECT_EQ(node(1).left_place, 1u);
+  step(event::NodesRemoveAsked{{NodeId{1}}, "admin"});
+  EXPECT_EQ(state().groups[0].places, (std::set<std::uint32_t>{2, 3, 4}));
+  gone(1);
+  EXPECT_EQ(node(1).left_place, 0u);
+  reboot(3);
+  EXPECT_EQ(place(3), 3u);
+  EXPECT_EQ(node(3).left_place, 0u);
+  EXPECT_EQ(state().phase, ClusterPhase::kInService);
+}
+
+TEST_F(GroupsTest, OneThatIsLostOrReplacedTakesItsPlaceAndWhatComesForIt) {
+  make_cluster({.groups = {group("workers", 3)}});
+  step(event::NodeReplaceAsked{NodeId{1}, "admin"});  // n4 comes for it
+  lose({2});                                          // and n5 for this one
+  ASSERT_EQ(node(1).state, NodeState::kReplacing);
+  ASSERT_EQ(node(2).left_place, 2u);
+  step(event::NodesRemoveAsked{{NodeId{1}}, "admin"});
+  EXPECT_EQ(state().groups[0].places, (std::set<std::uint32_t>{2, 3}));
+  EXPECT_THAT(asked<effect::Terminate>(), ElementsAre(5u)) << "one is enough";
+  step(event::NodesRemoveAsked{{NodeId{2}}, "admin"});
+  EXPECT_EQ(state().groups[0].places, (std::set<std::uint32_t>{3}));
+  EXPECT_EQ(state().spec.groups[0].count, 1u);
+  EXPECT_THAT(asked<effect::Terminate>(), ElementsAre(4u));
+  step(event::NodesRemoveAsked{{NodeId{2}}, "admin"});
+  EXPECT_EQ(state().spec.groups[0].count, 1u) << "nothing of it is left";
+}
+
+TEST_F(GroupsTest, OneWhosePlaceASpareHasTakenGoesAsASpare) {
+  make_cluster({.groups = {group("workers", 2, 1)}});
+  step(event::NodeRebootAsked{NodeId{1}, "admin"});
+  ASSERT_EQ(place(3), 1u);
+  ASSERT_EQ(node(1).left_place, 0u);
+  step(event::NodeRebootAsked{NodeId{2}, "admin"});  // away too, and nobody has its place
+  step(event::NodesRemoveAsked{{NodeId{1}}, "admin"});
+  EXPECT_EQ(state().groups[0].places, (std::set<std::uint32_t>{1, 2}));
+  EXPECT_EQ(state().spec.groups[0].spares, 0u);
+  reboot(2);
+  EXPECT_EQ(place(2), 2u);
+}
+
+TEST_F(GroupsTest, ACordonedNodeThatIsRemovedDoesNotComeBackFromItsCure) {
+  make_cluster({.groups = {group("workers", 2)}});
+  submit(1, 2);
+  run_to(10);
+  step(event::NodeRebootAsked{NodeId{2}, "admin"});
+  ASSERT_EQ(node(2).state, NodeState::kCordoned);
+  step(event::NodesRemoveAsked{{NodeId{2}}, "admin"});
+  drain_all();
+  EXPECT_EQ(node(2).state, NodeState::kReplacing);
+  EXPECT_EQ(state().spec.groups[0].count, 1u);
+}
+
+TEST_F(GroupsTest, EachScalingKeepsWhatItWasFor) {
+  make_cluster({.groups = {group("workers", 1)}});
+  update({group("workers", 2)});
+  update({group("workers", 2), group("head", 1)});
+  ASSERT_THAT(state().scalings, SizeIs(3));
+  EXPECT_EQ(state().scalings[0].state, ScalingState::kDone);
+  EXPECT_EQ(state().scalings[1].state, ScalingState::kSuperseded);
+  EXPECT_EQ(state().scalings[1].targets[0].count, 2u);
+  EXPECT_THAT(state().scalings[2].targets, SizeIs(2));
+  for (const std::uint32_t n : {2u, 3u}) join(n);
+  EXPECT_EQ(state().scalings[2].state, ScalingState::kDone);
+}
+
 TEST_F(GroupsTest, TheFirstMachineThatWorksAgainBringsTheOthers) {
   make_cluster({.groups = {group("workers", 2)}});
   step(event::SoftwareUpdateAsked{{}, {.batch = {.nodes = 2}}, "admin"});

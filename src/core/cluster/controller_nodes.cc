@@ -16,6 +16,7 @@ void Controller::on(const event::ClusterMade& made) {
   state_.spec = made.spec;
   state_.groups.clear();
   state_.places_made = 0;
+  for (auto& [id, node] : state_.nodes) node.left_place = 0;
   state_.software_update.reset();
   index_ = {};
   // What earlier machines of the cluster used up is not held against it.
@@ -30,6 +31,7 @@ void Controller::on(const event::ClusterMade& made) {
   }
   refill_pool();
   arm_capacity_limit();
+  begin_scaling();
   audit(Severity::kInfo, "cluster.made",
         "cluster '" + made.spec.name + "': " + std::to_string(made.spec.nodes()) + " nodes, " +
             std::to_string(made.spec.spares()) + " spares");
@@ -46,7 +48,10 @@ void Controller::add_node(std::uint32_t group, std::uint32_t place) {
 
 void Controller::set_node(NodeRecord& node, NodeState to, std::string reason) {
   if (to == NodeState::kGone) index_.remove_software(node);
-  change(node, [to](NodeRecord& changed) { changed.state = to; });
+  change(node, [to](NodeRecord& changed) {
+    changed.state = to;
+    changed.no_capacity = false;
+  });
   if (node.updating &&
       (to == NodeState::kHealthy || to == NodeState::kReplacing || to == NodeState::kGone))
     update_over(node, reason);
@@ -56,7 +61,18 @@ void Controller::set_node(NodeRecord& node, NodeState to, std::string reason) {
 }
 
 void Controller::set_place(NodeRecord& node, std::uint32_t place) {
-  change(node, [place](NodeRecord& changed) { changed.place = place; });
+  if (node.place == place) return;
+  if (place != 0) forget_who_left(place);
+  change(node, [place](NodeRecord& changed) {
+    changed.left_place = place == 0 ? changed.place : 0;
+    changed.place = place;
+  });
+}
+
+void Controller::forget_who_left(std::uint32_t place) {
+  const auto who = index_.left.find(place);
+  if (who != index_.left.end())
+    change(*find_node(who->second), [](NodeRecord& changed) { changed.left_place = 0; });
 }
 
 void Controller::set_holder(NodeRecord& node, JobId job) {
@@ -67,7 +83,10 @@ void Controller::set_holder(NodeRecord& node, JobId job) {
 // crash are repeated, timers live only in memory.
 void Controller::on(const event::ServerStarted&) {
   for (auto& [id, node] : state_.nodes) {
-    if (node.state == NodeState::kProvisioning) out_->push_back(effect::Provision{id});
+    if (node.state == NodeState::kProvisioning) {
+      change(node, [](NodeRecord& changed) { changed.no_capacity = false; });
+      out_->push_back(effect::Provision{id});
+    }
     if (node.state == NodeState::kReplacing) out_->push_back(effect::Terminate{id});
     if (node.state == NodeState::kResetting || node.state == NodeState::kRebooting)
       resend_repair(node);
@@ -234,6 +253,7 @@ void Controller::lose_node(NodeRecord& node, const std::string& reason) {
   if (before == NodeState::kDeepHealthCheck) checked_node_lost(node, reason);
   if (before == NodeState::kReplacing) {
     audit(Severity::kInfo, "node.gone", to_string(node.id) + " has been given back", node.id);
+    capacity_is_back();
     return;
   }
   audit(Severity::kWarning, "node.lost", to_string(node.id) + " was lost: " + reason, node.id,
@@ -372,6 +392,7 @@ void Controller::on(const event::NodeAddAsked& asked) {
     group.provisioning_failures = 0;
     group.failure.clear();
   }
+  capacity_is_back();
   if (state_.spec.machines_max != 0)
     ++state_.spec.machines_max;
   else if (!state_.spec.groups.empty())

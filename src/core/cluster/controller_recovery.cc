@@ -103,7 +103,8 @@ void Controller::on(const event::TimerFired& fired) {
     return;
   }
   if (timer.kind == TimerKind::kUpdate) return advance_update();
-  if (timer.kind == TimerKind::kCapacity) return on_capacity_timer(timer);
+  if (timer.kind == TimerKind::kCapacity || timer.kind == TimerKind::kNoCapacity)
+    return on_capacity_timer(timer);
   JobRecord* job = live_attempt(timer.job, timer.attempt);
   if (job == nullptr) return;
   AttemptRecord& attempt = job->attempt;
@@ -142,6 +143,7 @@ void Controller::on(const event::TimerFired& fired) {
     case TimerKind::kUpdate:
     case TimerKind::kCapacity:
     case TimerKind::kLifecycle:
+    case TimerKind::kNoCapacity:
       return;
   }
 }

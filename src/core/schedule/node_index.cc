@@ -41,10 +41,10 @@ bool operator==(const NodeIndex& a, const NodeIndex& b) {
     std::erase_if(groups, [](const auto& entry) { return entry.second == NodeIndex::Group{}; });
     return groups;
   };
-  return known(a) == known(b) && a.free == b.free && a.idle_spares == b.idle_spares &&
-         a.live == b.live && a.provisioning == b.provisioning && a.checking == b.checking &&
-         a.coming == b.coming && a.suspect == b.suspect && a.busy == b.busy &&
-         a.software == b.software;
+  return known(a) == known(b) && a.free == b.free && a.left == b.left &&
+         a.idle_spares == b.idle_spares && a.live == b.live && a.provisioning == b.provisioning &&
+         a.checking == b.checking && a.coming == b.coming && a.suspect == b.suspect &&
+         a.busy == b.busy && a.software == b.software;
 }
 
 std::uint32_t NodeIndex::coming_to_places() const {
@@ -75,6 +75,12 @@ std::vector<Difference> NodeIndex::drift_of(const NodeRecord& node) const {
 }
 
 void NodeIndex::count(const NodeRecord& node, bool is_there) {
+  if (node.left_place != 0) {
+    if (is_there)
+      left.emplace(node.left_place, node.id);
+    else
+      left.erase(node.left_place);
+  }
   if (node.state == NodeState::kGone) return;
   const std::uint32_t one = is_there ? 1u : ~0u;  // counts wrap around: down by one
   const auto put = [is_there](auto& set, const auto& key) {
@@ -84,7 +90,8 @@ void NodeIndex::count(const NodeRecord& node, bool is_there) {
       set.erase(key);
   };
   Group& group = groups[node.group];
-  const bool is_away = node.is_coming();
+  const bool is_without = node.no_capacity && node.state == NodeState::kProvisioning;
+  const bool is_away = node.is_coming() && !is_without;
   const bool is_checking = node.state == NodeState::kDeepHealthCheck;
   const bool is_healthy = node.state == NodeState::kHealthy;
   if (node.is_live()) {
@@ -92,6 +99,7 @@ void NodeIndex::count(const NodeRecord& node, bool is_there) {
     group.live += one;
   }
   if (is_away) provisioning += one;
+  if (is_without) put(group.without_machine, node.id);
   if (is_checking) checking += one;
   if (is_away || is_checking) group.coming += one;
   if (node.state == NodeState::kCordoned) group.broken += one;

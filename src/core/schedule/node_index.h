@@ -25,8 +25,11 @@ struct NodeIndex {
     std::uint32_t coming = 0;              // being provisioned or repaired, or held for deep checks
     std::uint32_t coming_spares = 0;       // likewise, without a place
     std::uint32_t broken = 0;              // cordoned for as long as nobody asks for more
+    std::set<NodeId> without_machine;      // NodeRecord::no_capacity; not among those that come
 
-    [[nodiscard]] std::uint32_t members() const { return live + coming; }
+    [[nodiscard]] std::uint32_t members() const {
+      return live + coming + static_cast<std::uint32_t>(without_machine.size());
+    }
     friend bool operator==(const Group&, const Group&) = default;
   };
 
@@ -44,6 +47,7 @@ struct NodeIndex {
 
   std::map<std::uint32_t, Group> groups;  // by number
   std::map<std::uint32_t, NodeId> free;   // by place: healthy and without a job
+  std::map<std::uint32_t, NodeId> left;   // by place: see NodeRecord::left_place; gone ones too
   std::set<NodeId> idle_spares;           // of all groups
   std::set<NodeId> live;                  // healthy or suspect
   std::uint32_t provisioning = 0;         // or away to be repaired

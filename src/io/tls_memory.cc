@@ -1,0 +1,45 @@
+#include "io/tls_memory.h"
+
+#include <openssl/bio.h>
+#include <openssl/ssl.h>
+
+#include <mutex>
+
+namespace holdfast {
+namespace {
+
+// A pipe need not hold a whole record: OpenSSL reads what is there, and gRPC writes again.
+constexpr long kPipeBytes = 4096;
+
+void on_new_connection(void* ssl, void*, CRYPTO_EX_DATA*, int, long, void*) {
+  SSL_set_mode(static_cast<SSL*>(ssl), SSL_MODE_RELEASE_BUFFERS);
+}
+
+// Its size can be set from when it is made until it is joined with the other end, which allocates.
+long on_pipe(BIO* bio, int operation, const char* other_end, std::size_t, int command, long,
+             int result, std::size_t*) {
+  if (operation != BIO_CB_CTRL || command != BIO_C_MAKE_BIO_PAIR) return result;
+  auto* other = reinterpret_cast<BIO*>(const_cast<char*>(other_end));
+  for (BIO* end : {bio, other}) {
+    BIO_set_callback_ex(end, nullptr);
+    BIO_set_write_buf_size(end, kPipeBytes);
+  }
+  return result;
+}
+
+void on_new_bio(void* made, void*, CRYPTO_EX_DATA*, int, long, void*) {
+  auto* bio = static_cast<BIO*>(made);
+  if (BIO_method_type(bio) == BIO_TYPE_BIO) BIO_set_callback_ex(bio, on_pipe);
+}
+
+}  // namespace
+
+void keep_idle_tls_small() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    SSL_get_ex_new_index(0, nullptr, on_new_connection, nullptr, nullptr);
+    BIO_get_ex_new_index(0, nullptr, on_new_bio, nullptr, nullptr);
+  });
+}
+
+}  // namespace holdfast

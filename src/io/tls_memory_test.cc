@@ -1,0 +1,46 @@
+#include "io/tls_memory.h"
+
+#include <openssl/bio.h>
+#include <openssl/ssl.h>
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+namespace holdfast {
+namespace {
+
+TEST(TlsMemory, PipesAreSmallAndStillCarryEverything) {
+  keep_idle_tls_small();
+  keep_idle_tls_small();
+  BIO *near_end = nullptr, *far_end = nullptr;
+  ASSERT_EQ(BIO_new_bio_pair(&near_end, 0, &far_end, 0), 1);
+  EXPECT_EQ(BIO_get_write_buf_size(near_end, 0), 4096);
+  EXPECT_EQ(BIO_get_write_buf_size(far_end, 0), 4096);
+  const std::string sent(10'000, 'x');
+  std::string received;
+  for (std::size_t at = 0; at < sent.size();) {
+    const int n = BIO_write(near_end, sent.data() + at, static_cast<int>(sent.size() - at));
+    ASSERT_GT(n, 0);
+    at += static_cast<std::size_t>(n);
+    char buffer[8192];
+    const int got = BIO_read(far_end, buffer, sizeof buffer);
+    ASSERT_EQ(got, n);
+    received.append(buffer, static_cast<std::size_t>(got));
+  }
+  EXPECT_EQ(received, sent);
+  BIO_free(near_end);
+  BIO_free(far_end);
+}
+
+TEST(TlsMemory, ConnectionsGiveTheirBuffersBack) {
+  keep_idle_tls_small();
+  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_method()),
+                                                                  &SSL_CTX_free);
+  const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context.get()), &SSL_free);
+  EXPECT_NE(SSL_get_mode(ssl.get()) & SSL_MODE_RELEASE_BUFFERS, 0);
+}
+
+}  // namespace
+}  // namespace holdfast
