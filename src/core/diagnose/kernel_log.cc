@@ -35,17 +35,23 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
+struct IndexedRule {
+  const KernelRule* rule;
+  std::string_view head;  // what a message must begin with
+};
+
 // Plain rules by the first character of their message, in the order of the table.
 struct RuleIndex {
-  std::array<std::vector<const KernelRule*>, 256> plain;
-  std::vector<const KernelRule*> of_devices;
+  std::array<std::vector<IndexedRule>, 256> plain;
+  std::vector<IndexedRule> of_devices;
 
   RuleIndex() {
     for (const KernelRule& rule : kernel_rules()) {
       if (rule.driver.empty())
-        plain[static_cast<unsigned char>(rule.pattern.front())].push_back(&rule);
+        plain[static_cast<unsigned char>(rule.pattern.front())].push_back(
+            {&rule, literal_head(rule.pattern)});
       else
-        of_devices.push_back(&rule);
+        of_devices.push_back({&rule, literal_head(rule.pattern)});
     }
   }
 };
@@ -188,8 +194,8 @@ std::uint64_t resident_bytes(std::string_view text) {
 }
 
 std::optional<KernelFinding> by_plain_rules(std::string_view message) {
-  for (const KernelRule* rule : kIndex.plain[static_cast<unsigned char>(message.front())]) {
-    if (!message.starts_with(literal_head(rule->pattern))) continue;
+  for (const auto& [rule, head] : kIndex.plain[static_cast<unsigned char>(message.front())]) {
+    if (!message.starts_with(head)) continue;
     const auto match = match_beginning(rule->pattern, message);
     if (!match) continue;
     KernelFinding finding = of_rule(*rule, *match, {});
@@ -213,6 +219,17 @@ std::size_t address_length(std::string_view text) {
   return take(4, 8, ':') && take(2, 2, ':') && take(2, 2, '.') && take(1, 1, 0) ? at : 0;
 }
 
+// "poll_health:807:(pid 0): ", as mlx5's driver writes before many messages
+void drop_function(std::string_view& text) {
+  constexpr std::string_view kPid = ":(pid ";
+  constexpr std::size_t kNameMax = 64;
+  std::size_t at = 0;
+  while (at < text.size() && at < kNameMax && text[at] != ' ' && text[at] != '(') ++at;
+  if (at < kPid.size() || text.substr(at - 1, kPid.size()) != kPid) return;
+  if (const auto end = text.find("): ", at); end != std::string_view::npos)
+    text.remove_prefix(end + 3);
+}
+
 // "DRIVER 0000:3b:00.0: text" or "DRIVER 0000:3b:00.0 NAME: text"
 std::optional<KernelFinding> by_device_rules(std::string_view message) {
   constexpr std::size_t kDriverMax = 32;
@@ -226,8 +243,9 @@ std::optional<KernelFinding> by_device_rules(std::string_view message) {
   const auto colon = rest.find(": ");
   if (colon == std::string_view::npos) return std::nullopt;
   rest.remove_prefix(colon + 2);
-  for (const KernelRule* rule : kIndex.of_devices) {
-    if (rule->driver != "*" && rule->driver != driver) continue;
+  drop_function(rest);
+  for (const auto& [rule, head] : kIndex.of_devices) {
+    if (!rest.starts_with(head) || (rule->driver != "*" && rule->driver != driver)) continue;
     if (const auto match = match_beginning(rule->pattern, rest))
       return of_rule(*rule, *match, address);
   }
