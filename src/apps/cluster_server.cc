@@ -41,6 +41,10 @@ Result<void> ClusterServer::open() {
   HF_TRY(ca_, ClusterCa::load(state_ + "/ca"));
   HF_TRY(journal_, Journal::open(state_, config_.uuid, std::string(kVersion)));
   HF_TRY(loop_, ControlLoop::recover(*journal_, *this));
+  if (const std::string file = state_ + "/topology.conf"; ::access(file.c_str(), F_OK) == 0) {
+    HF_TRY(const std::string text, read_file(file, kTopologyFileMax));
+    HF_TRY(topology_, parse_topology_file(text, file));
+  }
   logs_ = std::make_unique<RankLogs>(state_ + "/jobs", state_ + "/nodes-logs");
   lifecycle_files_ = std::make_unique<LifecycleFiles>(
       loop_->context(), state_ + "/lifecycle",
@@ -235,6 +239,8 @@ void ClusterServer::take(NodeId node, std::uint64_t stream, AgentMessage message
     else
       spdlog::warn("{}", kept.error().text());
   }
+  if (auto* hello = std::get_if<agent_message::Hello>(&message))
+    hello->location = located(std::move(hello->location), topology_);
   if (const auto* wanted = std::get_if<agent_message::LifecycleFilesWanted>(&message))
     give_lifecycle_files(node, *wanted);
   loop_->take(node, std::move(message));

@@ -11,6 +11,7 @@
 #include <asio/thread_pool.hpp>
 
 #include "api/rest.h"
+#include "api/topology_file.h"
 #include "apps/control_loop.h"
 #include "apps/lifecycle_files.h"
 #include "apps/rank_logs.h"
@@ -117,6 +118,7 @@ class ClusterServer final : public ControlLoop::World, public LinkServer::Listen
   std::unique_ptr<asio::steady_timer> schedules_;
   asio::thread_pool behind_{1};              // what need not be done before anything else
   std::map<NodeId, std::uint64_t> streams_;  // the newest of each node
+  Topology topology_;                        // of STATE/topology.conf, if there is one
   std::unique_ptr<LinkServer> link_;         // has threads that call into the rest
   std::thread thread_;                       // the loop's
 };

@@ -52,8 +52,8 @@ Result<void> claim_folder(const std::string& state) {
   HF_TRY_VOID(make_folder(state, 0700));
   for (const std::string& entry : entries_of(state)) {
     if (entry == "ca" || entry == "client" || entry == "client.json" || entry == "server.log" ||
-        entry == "checks.yaml" || entry == "lock" || entry == "access_keys.json" ||
-        entry == "access_keys.key")
+        entry == "checks.yaml" || entry == "topology.conf" || entry == "lock" ||
+        entry == "access_keys.json" || entry == "access_keys.key")
       continue;
     return Error{Errc::kStateCorrupt, "state: " + state + " holds '" + entry +
                                           "' and is no Holdfast state folder; give an empty or a "
@@ -144,6 +144,8 @@ Result<void> prepare_state(const UpRequest& request) {
   HF_TRY_VOID(make_first_key(request.state, wall_now()));
   if (!request.checks.empty())
     HF_TRY_VOID(write_file_atomic(request.state + "/checks.yaml", request.checks, 0600));
+  if (!request.topology.empty())
+    HF_TRY_VOID(write_file_atomic(request.state + "/topology.conf", request.topology, 0600));
   return write_server_config(request.state, config);
 }
 

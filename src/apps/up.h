@@ -19,6 +19,7 @@ struct UpRequest {
   bool provider_given = false;     // by the person: an existing cluster must have it
   std::string address;             // that the control plane listens on; empty: 127.0.0.1
   std::string checks;              // for checks.yaml of a new cluster; empty: no such file
+  std::string topology;            // likewise for topology.conf
 };
 
 // Makes the folder a cluster's, if it is none yet: CA, operator's certificate, the first access key

@@ -14,6 +14,7 @@
 #include <spdlog/spdlog.h>
 
 #include "api/check_file.h"
+#include "api/topology_file.h"
 #include "apps/agent.h"
 #include "apps/commands/commands.h"
 #include "apps/commands/control_plane.h"
@@ -374,6 +375,7 @@ void add_up(CLI::App& app) {
   const auto* provider = command.get_option("--provider");
   auto deep_checks = std::make_shared<bool>(false);
   auto checks_file = std::make_shared<std::string>();
+  auto topology_file = std::make_shared<std::string>();
   command.add_flag("--deep-checks", *deep_checks,
                    "No machine works before it has passed deep checks");
   command.add_option("--checks", *checks_file, "The same, as a file says: docs/checks.md");
@@ -381,26 +383,34 @@ void add_up(CLI::App& app) {
   command.footer(
       "\nExamples:\n  holdfast up --nodes 4 --spares 1\n"
       "  holdfast up --nodes 3 --spares 1 --state /tmp/c1 --json\n");
-  command.callback([request, json, nodes, spares, provider, deep_checks, checks_file, scripts] {
-    if (!scripts->source.empty()) {
-      if (scripts->on_create.empty() && scripts->on_init_complete.empty())
-        scripts->on_create = "on_create.sh";
-      request->spec.groups[0].lifecycle = *scripts;
-    }
-    request->spec_given = nodes->count() + spares->count() > 0;
-    request->provider_given = provider->count() > 0;
-    request->state = absolute(request->state);
-    finish([&]() -> Result<int> {
-      HF_TRY_VOID(settle_watched(*request));
-      if (*deep_checks) request->checks = kAllChecks;
-      if (!checks_file->empty()) {
-        HF_TRY(request->checks, read_file(*checks_file, kChecksFileMax));
-        if (const auto read = parse_check_file(request->checks, *checks_file); !read.ok())
-          return read.error();
-      }
-      return up(*request, *json);
-    });
-  });
+  command.add_option("--topology", *topology_file,
+                     "Slurm's topology.conf: which rack and spine each host hangs on");
+  command.callback(
+      [request, json, nodes, spares, provider, deep_checks, checks_file, topology_file, scripts] {
+        if (!scripts->source.empty()) {
+          if (scripts->on_create.empty() && scripts->on_init_complete.empty())
+            scripts->on_create = "on_create.sh";
+          request->spec.groups[0].lifecycle = *scripts;
+        }
+        request->spec_given = nodes->count() + spares->count() > 0;
+        request->provider_given = provider->count() > 0;
+        request->state = absolute(request->state);
+        finish([&]() -> Result<int> {
+          HF_TRY_VOID(settle_watched(*request));
+          if (*deep_checks) request->checks = kAllChecks;
+          if (!topology_file->empty()) {
+            HF_TRY(request->topology, read_file(*topology_file, kTopologyFileMax));
+            const auto topology = parse_topology_file(request->topology, *topology_file);
+            if (!topology.ok()) return topology.error();
+          }
+          if (!checks_file->empty()) {
+            HF_TRY(request->checks, read_file(*checks_file, kChecksFileMax));
+            if (const auto read = parse_check_file(request->checks, *checks_file); !read.ok())
+              return read.error();
+          }
+          return up(*request, *json);
+        });
+      });
 }
 
 void add_down(CLI::App& app) {
