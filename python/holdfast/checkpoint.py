@@ -432,11 +432,12 @@ def _load(step, state, saved_by, rank, world, objects, per_rank):
 
 def _generators():
     import torch
-    states = {"python": random.getstate(), "torch": torch.get_rng_state()}
-    if "numpy" in sys.modules:
-        states["numpy"] = sys.modules["numpy"].random.get_state()
+    states = {"torch": torch.get_rng_state()}  # tensors first: see _state._paths()
     if torch.cuda.is_initialized():
         states["cuda"] = torch.cuda.get_rng_state()
+    states["python"] = random.getstate()
+    if "numpy" in sys.modules:
+        states["numpy"] = sys.modules["numpy"].random.get_state()
     return states
 
 
