@@ -33,7 +33,7 @@ import machine
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, "build/release")
-BLOCK = 4 << 20  # persist.cc writes and shard_reader.cc reads so
+BLOCK = 4 << 20  # persist.cc writes so
 TORCH2 = os.path.join(BUILD, "venv-torch2/bin/python")
 BARS = {"stall_over_memcpy": ("<=", 1.5), "stall_over_torch_save": ("<=", 0.15),
         "stall_over_dcp_async": ("<=", 0.5), "persist_over_disk": (">=", 0.9),

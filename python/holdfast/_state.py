@@ -84,24 +84,26 @@ class _Reader(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _named(state):
-    """{id: (dotted path, tensor)}. `state` is {"objects": {...}, ...}; paths leave that first key out for
-    "objects"."""
+def _named(state, most=sys.maxsize):
+    """{id: (dotted path, tensor)} of at most so many. `state` is {"objects": {...}, ...}; paths leave that first
+    key out for "objects"."""
     found = {}
     for part, things in state.items():
-        _paths(things, [] if part == "objects" else [part], found)
+        _paths(things, [] if part == "objects" else [part], found, most)
     return found
 
 
-def _paths(thing, path, found):
-    """Of what is in a container. It is called for each save: what can hold no tensor, as the 625 numbers of
-    a random generator, is passed over at once."""
+def _paths(thing, path, found, most):
+    """Of what is in a container. It is called for each save: what holds no tensor any more, as the 625 numbers
+    of a random generator, is passed over at once."""
+    if len(found) >= most:
+        return
     tensor = sys.modules["torch"].Tensor
     for key, value in thing.items() if isinstance(thing, dict) else enumerate(thing):
         if isinstance(value, tensor):
             found.setdefault(id(value), (".".join(path + [str(key)]), value))
         elif isinstance(value, (dict, list, tuple)):
-            _paths(value, path + [str(key)], found)
+            _paths(value, path + [str(key)], found, most)
 
 
 def take_apart(state):
@@ -109,7 +111,7 @@ def take_apart(state):
     file = io.BytesIO()
     writer = _Writer(file)
     writer.dump(state)
-    names, used, descriptions = _named(state), set(), []
+    names, used, descriptions = _named(state, len(writer.tensors)), set(), []
     for number, tensor in enumerate(writer.tensors):
         name = names[id(tensor)][0] if id(tensor) in names else "tensor-%d" % number
         while name in used:
@@ -126,12 +128,16 @@ def _name_of(dtype):
 
 def _describe(name, tensor):
     torch = sys.modules["torch"]
-    dtype = _name_of(tensor.dtype)
-    if dtype not in _DTYPES or tensor.layout != torch.strided or tensor.is_quantized:
+    if _name_of(tensor.dtype) not in _DTYPES or tensor.layout != torch.strided or tensor.is_quantized:
         raise TypeError("%s is a %s tensor of %s; a checkpoint holds dense ones of %s" %
-                        (name, str(tensor.layout)[len("torch."):], dtype, ", ".join(_DTYPES)))
-    return {"name": name, "dtype": dtype, "shape": list(tensor.shape),
-            "bytes": tensor.numel() * tensor.element_size()}
+                        (name, str(tensor.layout)[len("torch."):], _name_of(tensor.dtype), ", ".join(_DTYPES)))
+    return _description(name, tensor.dtype, tensor.shape, tensor.element_size())
+
+
+@functools.lru_cache(1 << 16)
+def _description(name, dtype, shape, element):
+    """The same object for the same tensor at the next save: it is compared with what it was."""
+    return {"name": name, "dtype": _name_of(dtype), "shape": list(shape), "bytes": shape.numel() * element}
 
 
 def copy_into(image, tensors, descriptions, threads):
@@ -146,8 +152,9 @@ def copy_into(image, tensors, descriptions, threads):
             _pinned_view(torch, image.address, place, tensor).copy_(tensor.detach(), non_blocking=True)
             cuda = True
             continue
-        tensor = tensor.detach().cpu().contiguous()
-        held.append(tensor)
+        if not tensor.is_cpu or not tensor.is_contiguous():
+            tensor = tensor.detach().cpu().contiguous()
+            held.append(tensor)
         pointers.append(tensor.data_ptr())
         places.append(place)
         lengths.append(description["bytes"])

@@ -49,6 +49,7 @@ _mirrored = None       # see _choose_mirrored()
 _run, _saves = "", 0   # what all ranks call this run of theirs, and how often they have saved in it
 _told = set()          # the errors printed so far
 _IDLE, _EARLY, _BUSY, _FENCED = range(4)
+_READS = 24            # of 2 MiB, under way on a node that restores from a folder
 _REMEDY = {
     "ENOSPC": "free space there, or keep fewer commits (checkpoint.keep, checkpoint.budget)",
     "ESTALE": "this process belongs to a superseded attempt and can be stopped",
@@ -345,7 +346,7 @@ class _Reading:
         shard = self.engine.shard(FOLDER, *image, manifest)
         # More than cores: most wait for the disk, the others check and copy what it gave.
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
-        return self._read(shard, max(4, 8 // local_world, _threads()), image, only_verify)
+        return self._read(shard, max(4, _READS // local_world, _threads()), image, only_verify)
 
     def _read(self, shard, threads, image, only_verify):
         from . import _state as states
@@ -431,11 +432,12 @@ def _load(step, state, saved_by, rank, world, objects, per_rank):
 
 def _generators():
     import torch
-    states = {"python": random.getstate(), "torch": torch.get_rng_state()}
-    if "numpy" in sys.modules:
-        states["numpy"] = sys.modules["numpy"].random.get_state()
+    states = {"torch": torch.get_rng_state()}  # tensors first: see _state._paths()
     if torch.cuda.is_initialized():
         states["cuda"] = torch.cuda.get_rng_state()
+    states["python"] = random.getstate()
+    if "numpy" in sys.modules:
+        states["numpy"] = sys.modules["numpy"].random.get_state()
     return states
 
 

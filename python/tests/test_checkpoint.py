@@ -282,6 +282,21 @@ class FaceTest(support.Folder):
             _state.put_together(pickle.dumps(Attack()), [])
         self.assertFalse(os.path.exists(Attack.path))
 
+    def test_a_save_does_not_walk_through_the_numbers_of_a_generator(self):
+        class Numbers(tuple):
+            def __iter__(self):
+                raise AssertionError("walked through")
+        with mock.patch.object(random, "getstate", lambda: Numbers((1,))):
+            state = checkpoint._state({}, {"model": support.torch.nn.Linear(3, 2)})
+        names = [name for name, _ in _state._named(state, 3).values()]
+        self.assertEqual(names, ["model.weight", "model.bias", "random.torch"])
+
+    def test_a_tensor_that_stays_as_it_is_is_described_once(self):
+        tensor = support.torch.rand(4, 6)
+        first, second = (_state.take_apart({"objects": {"x": tensor}})[2] for _ in range(2))
+        self.assertEqual(first, [{"name": "x", "dtype": "float32", "shape": [4, 6], "bytes": 96}])
+        self.assertIs(first[0], second[0])
+
     def test_tensors_of_every_kind_come_back(self):
         torch = support.torch
         kinds = {d: (torch.rand(3, 5) * 50).to(getattr(torch, d)) for d in _state._DTYPES}

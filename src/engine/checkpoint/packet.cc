@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include <nlohmann/json.hpp>
 
@@ -35,8 +36,9 @@ Result<void> send_packet(int socket, const std::string& text, int descriptor) {
 }
 
 std::optional<std::string> receive_packet(int socket, int* descriptor) {
-  std::string text(kPacketMax, '\0');
-  iovec part{.iov_base = text.data(), .iov_len = text.size()};
+  // Kept: to make and zero so much for some hundred bytes costs more than all else here.
+  thread_local const auto buffer = std::make_unique_for_overwrite<char[]>(kPacketMax);
+  iovec part{.iov_base = buffer.get(), .iov_len = kPacketMax};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   msghdr message{};
   message.msg_iov = &part;
@@ -55,8 +57,7 @@ std::optional<std::string> receive_packet(int socket, int* descriptor) {
   else if (received >= 0)
     ::close(received);
   if (n <= 0 || (message.msg_flags & MSG_TRUNC) != 0) return std::nullopt;
-  text.resize(static_cast<std::size_t>(n));
-  return text;
+  return std::string(buffer.get(), static_cast<std::size_t>(n));
 }
 
 Result<int> open_connection(const std::string& path, int flags) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "engine/checkpoint/image_test.h"
+#include "engine/checkpoint/packet.h"
 #include "engine/checkpoint/snapshot_link.h"
 
 namespace holdfast::engine {
@@ -204,6 +206,32 @@ TEST_F(PeerTest, ReplicasComeOverOneConnectionWhileItLasts) {
     server.stop();
     running.join();
   }
+  std::filesystem::remove_all(folder);
+}
+
+// A rank that asks for a replica goes on training at once: the server says nothing to it.
+TEST(SnapshotLinkTest, NobodyWaitsForAReplicaToBeAskedFor) {
+  const std::string folder =
+      testing::TempDir() + "holdfast-mirror-test-" + std::to_string(::getpid());
+  std::filesystem::create_directories(folder);
+  const int listener = SnapshotServer::listen(folder + "/s.sock").value();
+  bool has_next = false;
+  std::thread server([&] {
+    const int connection = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    EXPECT_TRUE(receive_packet(connection, nullptr));  // hello
+    EXPECT_TRUE(send_packet(connection, "{}", -1).ok());
+    EXPECT_TRUE(receive_packet(connection, nullptr));  // mirror
+    pollfd next{.fd = connection, .events = POLLIN, .revents = 0};
+    has_next = ::poll(&next, 1, 5'000) == 1;
+    ::close(connection);
+  });
+  const auto rank = RemoteSnapshots::connect(folder + "/s.sock", "j", kId.attempt);
+  ASSERT_TRUE(rank.ok());
+  (*rank)->mirror("far", kId);
+  EXPECT_FALSE((*rank)->list().ok());
+  server.join();
+  EXPECT_TRUE(has_next);
+  ::close(listener);
   std::filesystem::remove_all(folder);
 }
 

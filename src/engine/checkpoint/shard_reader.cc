@@ -12,7 +12,7 @@
 namespace holdfast::engine {
 namespace {
 
-constexpr std::uint64_t kBlocksPerRead = 4;
+constexpr std::uint64_t kBlocksPerRead = 2;
 
 struct Free {
   void operator()(std::byte* bytes) const { std::free(bytes); }

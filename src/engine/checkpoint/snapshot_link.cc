@@ -128,6 +128,7 @@ void SnapshotServer::serve(int connection) {
     } catch (const json::exception& error) {
       reply = to_json(Error{Errc::kInvalidField, error.what()});
     }
+    if (reply.is_null()) continue;  // nobody waits for one
     const int descriptor = session.region ? session.region->fd() : -1;
     const bool sent = send_packet(connection, reply.dump(), descriptor).ok();
     session.region.reset();
@@ -233,7 +234,7 @@ json SnapshotServer::answer_of_peers(const std::string& what, const json& reques
                                      const std::string& job) {
   if (what == "address") return {{"address", address_}};
   const ShardId id = id_from_json(request.at("id"));
-  if (what == "mirror") return mirror(request.at("address"), job, id), json::object();
+  if (what == "mirror") return mirror(request.at("address"), job, id), json();
   const Result<void> done = fetch(request.at("address"), job, id, std::chrono::milliseconds(0));
   return done.ok() ? json::object() : to_json(done.error());
 }
@@ -416,7 +417,10 @@ Result<void> RemoteSnapshots::fetch(const std::string& address, const ShardId& i
 }
 
 void RemoteSnapshots::mirror(const std::string& address, const ShardId& id) {
-  static_cast<void>(call({{"do", "mirror"}, {"address", address}, {"id", to_json(id)}}));
+  // No answer: training would wait until another process had its turn.
+  const json request = {{"do", "mirror"}, {"address", address}, {"id", to_json(id)}};
+  const std::lock_guard lock(mutex_);
+  if (!send_packet(connection_, request.dump(), -1).ok()) is_alive_ = false;
 }
 
 Result<void> RemoteSnapshots::forget(const std::string& socket_path, const std::string& job) {
