@@ -21,6 +21,7 @@ struct Chaos {
   std::uint32_t tail_lost_per_cent = 50;      // of broken streams: what was on its way
   std::uint32_t clock_jump_per_cent = 0;      // of the control plane's restarts
   std::uint32_t odd_software_per_cent = 0;    // of machines; 0: they say nothing of theirs
+  std::uint32_t no_capacity_per_mille = 0;    // of the times that a machine is asked for
   Duration stop_job_at;                       // an operator stops one; zero: never
   Duration replace_node_at;                   // an operator replaces one; zero: never
   Duration journal_write = nanoseconds(250'000);  // one transaction; facts.md: 4,275 a second

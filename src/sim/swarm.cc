@@ -29,9 +29,14 @@ class Painter {
     // Two batches forward and two back, each with reboots that may take minutes.
     if (scenario_.policy.operator_changes_cluster_every)
       options_.settles_within = options_.settles_within + minutes(20);
-    scenario_.duration = options_.calm_from + options_.settles_within;
     options_.thorough = true;
     options_.coalesce = one_in(2);
+    if (one_in(3)) {
+      options_.chaos.no_capacity_per_mille = 100 + below(900);
+      // The last try may have been just before, and the next one is up to ten minutes later.
+      options_.settles_within = options_.settles_within + minutes(10);
+    }
+    scenario_.duration = options_.calm_from + options_.settles_within;
     return {scenario_, options_};
   }
 

@@ -30,10 +30,17 @@ void World::provision(NodeId id) {
       });
     return;
   }
-  made.life = 0;
-  made.state = Machine::State::kComing;
   const bool is_first = id.value <= slots();
   Prng& prng = made.prng;
+  if (const std::uint32_t none = options_.chaos.no_capacity_per_mille;
+      none > 0 && !is_first && now() < calm_ && prng.below(1000) < none) {
+    queue_.after(milliseconds(20), [this, id] {
+      submit(event::CapacityMissing{{id}, "the provider has no machine"});
+    });
+    return;
+  }
+  made.life = 0;
+  made.state = Machine::State::kComing;
   const Costs& costs = scenario_.costs;
   const Duration takes = draw(prng, is_first ? kFirstMachines : costs.replacement);
   const bool fails =
