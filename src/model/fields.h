@@ -154,7 +154,8 @@ HF_FIELDS(DeviceReading, index, pci, name, uuid, vbios, error, ecc_corrected_vol
           pages_retired, pages_pending, clock_reasons, temperature_c, slowdown_c, shutdown_c,
           power_mw, power_limit_mw, pcie_generation, pcie_generation_max, pcie_width,
           pcie_width_max, pcie_replays, performance_state, recovery_action, links)
-HF_FIELDS(DevicesReading, has_library, error, error_text, driver, devices)
+HF_FIELDS(DcgmIncident, entity, gpu, system, failure, text)
+HF_FIELDS(DevicesReading, has_library, error, error_text, driver, devices, dcgm)
 HF_FIELDS(MountReading, path, device, read_only, bytes, bytes_free, inodes, inodes_free)
 HF_FIELDS(InterfaceReading, name, up, downs, errors)
 HF_FIELDS(DriveReading, name, state, critical_warning, spare_percent, spare_percent_min,

@@ -51,12 +51,22 @@ struct DeviceReading {
   std::vector<NvlinkReading> links;
 };
 
+// What a health watch of NVIDIA's DCGM tells.
+struct DcgmIncident {
+  std::string entity;                // "GPU 3", "NvSwitch 0"
+  std::optional<std::uint32_t> gpu;  // DCGM's number of it, which is the driver's index
+  std::string system;                // "PCIe system"
+  bool failure = false;              // false: a warning
+  std::string text;
+};
+
 struct DevicesReading {
   bool has_library = false;  // false: no driver's library on this machine, and nothing else is set
   std::int32_t error = 0;    // of the library as a whole; 0: it works
   std::string error_text;
   std::string driver;
   std::vector<DeviceReading> devices;
+  std::vector<DcgmIncident> dcgm;  // where DCGM is installed
 };
 
 struct MountReading {

@@ -1,22 +1,29 @@
 // `holdfast probe`: one look at this machine, for a person; and the process that looks for an
 // agent.
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "api/dcgm_health.h"
 #include "apps/commands/commands.h"
 #include "apps/terminal.h"
 #include "core/health/health_watch.h"
 #include "drivers/recorded_machine.h"
+#include "io/captured_run.h"
+#include "io/clock.h"
 #include "io/files.h"
 #include "io/host_probe.h"
 #include "io/nvml.h"
+#include "io/process.h"
 #include "model/codec.h"
 
 namespace holdfast {
@@ -29,6 +36,36 @@ struct ProbeOptions {
   std::string record;
   bool json = false;
   int serve_fd = -1;
+};
+
+constexpr Duration kDcgmEvery = minutes(1);   // its watches sample as often
+constexpr Duration kDcgmBudget = seconds(5);  // less than the agent's patience with a look
+
+// What DCGM's host engine has found, where there is one.
+class Dcgm {
+ public:
+  std::vector<DcgmIncident> read() {
+    const Instant now{monotonic_ns()};
+    if (is_missing_ || (next_ && now < *next_)) return last_;
+    next_ = now + kDcgmEvery;
+    const std::string output = run({"dcgmi", "health", "--check", "--json"});
+    if (dcgm_watches_nothing(output)) run({"dcgmi", "health", "--set", "a"});
+    return last_ = read_dcgm_health(output);
+  }
+
+ private:
+  std::string run(std::vector<std::string> argv) {
+    const auto ended = run_captured({.program = {.argv = std::move(argv),
+                                                 .environment = own_environment(),
+                                                 .death_signal = SIGKILL},
+                                     .budget = kDcgmBudget});
+    is_missing_ = !ended.ok();
+    return ended.ok() ? ended->output : std::string();
+  }
+
+  std::optional<Instant> next_;
+  std::vector<DcgmIncident> last_;
+  bool is_missing_ = false;
 };
 
 // Devices: the library is loaded once and kept.
@@ -44,12 +81,15 @@ class Devices {
         return {.has_library = true, .error = 999, .error_text = loaded.error().text()};
       nvml_ = std::make_unique<Nvml>(std::move(loaded).value());
     }
-    return nvml_->read();
+    DevicesReading reading = nvml_->read();
+    if (reading.error == 0) reading.dcgm = dcgm_.read();
+    return reading;
   }
 
  private:
   const std::string library_;
   std::unique_ptr<Nvml> nvml_;
+  Dcgm dcgm_;
 };
 
 // A byte is a question, a line the answer; ends with the agent.
@@ -76,6 +116,7 @@ nlohmann::json finding(const Fault& fault) {
 }
 
 Result<int> probe(const ProbeOptions& options) {
+  HF_TRY_VOID(become_subreaper());  // of what dcgmi may start
   if (options.serve_fd >= 0) return serve_probe(options);
   const DevicesReading devices = Devices(options.library).read();
   const HostReading host = read_host(options.root);

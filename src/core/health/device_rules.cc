@@ -18,6 +18,8 @@ constexpr std::string_view kDebug =
 constexpr std::string_view kXids =
     "NVIDIA Xid catalogue, docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html";
 constexpr std::string_view kDcgm = "NVIDIA DCGM, dcgm_structs.h: limits of its health watches";
+constexpr std::string_view kDcgmHealth =
+    "NVIDIA DCGM user guide, docs.nvidia.com/datacenter/dcgm: background health checks";
 
 // Codes of the library (nvmlReturn_t).
 constexpr std::int32_t kGpuIsLost = 15, kResetRequired = 16;
@@ -80,6 +82,13 @@ constexpr auto kRules = std::to_array<HealthRule>({
      "as Xid 74, whose workflow begins with a reset", kXids},
     {"gpu_nvlink_errors", kNet, Action::kNone, 2, "an NVLink recovered from errors",
      "the link repeated what was damaged; Xid 74 comes when it cannot", kDcgm},
+    {"gpu_dcgm_failure", kGpu, Action::kRestartOnOtherNodes, 1,
+     "a health watch of DCGM tells of a failure",
+     "DCGM does not say what cures it, and no single tool's word resets or replaces a device: "
+     "the node gets no new work while it lasts",
+     kDcgmHealth},
+    {"gpu_dcgm_warning", kGpu, Action::kNone, 1, "a health watch of DCGM warns",
+     "it is evidence for who looks; what hurts a job has a rule of its own", kDcgmHealth},
     {"gpu_driver", kHost, Action::kAskOperator, 2, "the driver's library is there and fails",
      "a driver that is not loaded, or of another version than its library: "
      "most often an upgrade that somebody is in the middle of",
@@ -96,6 +105,13 @@ std::string number(std::uint64_t value) {
   return std::to_string(value);
 }
 
+CauseClass cause_in_dcgm(std::string_view system) {
+  if (system.starts_with("PCIe") || system.starts_with("NVLINK")) return kNet;
+  if (system.starts_with("Thermal")) return kHeat;
+  if (system.starts_with("Power") || system.starts_with("Driver")) return kHost;
+  return kGpu;
+}
+
 // Judges one device after the other into one list.
 class Judge {
  public:
@@ -110,6 +126,17 @@ class Judge {
     const DeviceReading* last = find(before_.last, now);
     pcie(now, last);
     links(now, last, find(before_.first, now));
+  }
+
+  void dcgm(const DevicesReading& now) {
+    for (const DcgmIncident& incident : now.dcgm) {
+      const auto of = std::ranges::find_if(
+          now.devices, [&](const DeviceReading& device) { return incident.gpu == device.index; });
+      device_ = of == now.devices.end() ? std::string() : short_pci(of->pci);
+      found(incident.failure ? "gpu_dcgm_failure" : "gpu_dcgm_warning",
+            "DCGM: " + incident.entity + ", " + incident.system + ": " + incident.text);
+      faults_.back().cause = cause_in_dcgm(incident.system);
+    }
   }
 
   [[nodiscard]] std::vector<Fault> take() { return std::move(faults_); }
@@ -302,6 +329,7 @@ std::vector<Fault> judge_devices(const DevicesBaseline& before, const DevicesRea
                                    " devices are there" + gone);
   }
   for (const DeviceReading& device : now.devices) judge.device(device);
+  judge.dcgm(now);
   return merged(judge.take());
 }
 

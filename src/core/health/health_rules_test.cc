@@ -166,6 +166,28 @@ TEST_F(DeviceRules, OneThatIsLostOrGoneNeedsAReboot) {
   EXPECT_THAT(faults[0].line, HasSubstr("7 of 8 devices are there; not there: 0000:13:00"));
 }
 
+TEST_F(DeviceRules, WhatDcgmFindsKeepsNewWorkAwayAndReplacesNothing) {
+  now_.dcgm = {{.entity = "GPU 3",
+                .gpu = 3,
+                .system = "Memory system",
+                .failure = true,
+                .text = "A DBE has occurred."},
+               {.entity = "GPU 3", .gpu = 3, .system = "Thermal system", .text = "Throttled."},
+               {.entity = "NvSwitch 1", .system = "NVLINK system", .failure = true}};
+  const std::vector<Fault> faults = judged();
+  ASSERT_EQ(faults.size(), 3u);
+  EXPECT_EQ(faults[0].kind, "gpu_dcgm_failure");
+  EXPECT_EQ(faults[0].device, "0000:13:00");
+  EXPECT_EQ(faults[0].cause, CauseClass::kAccelerator);
+  EXPECT_EQ(faults[0].action, Action::kRestartOnOtherNodes);
+  EXPECT_EQ(faults[0].line, "DCGM: GPU 3, Memory system: A DBE has occurred.");
+  EXPECT_EQ(faults[1].kind, "gpu_dcgm_warning");
+  EXPECT_EQ(faults[1].cause, CauseClass::kThermal);
+  EXPECT_EQ(faults[1].action, Action::kNone);
+  EXPECT_EQ(faults[2].device, "");
+  EXPECT_EQ(faults[2].cause, CauseClass::kInterconnect);
+}
+
 TEST_F(DeviceRules, ALibraryThatFailsIsForAPerson) {
   const DevicesReading broken{.has_library = true, .error = 18, .error_text = "versions differ"};
   const std::vector<Fault> faults = judge_devices(before_, broken, seconds(10));

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "model/readings.h"
+
+namespace holdfast {
+
+// `dcgmi health --check --json`, as DCGM 3 and 4 write it. What is healthy, and what is not such a
+// report, gives nothing; at most kDcgmIncidentsMax, each text cut at 300 characters.
+[[nodiscard]] std::vector<DcgmIncident> read_dcgm_health(std::string_view output);
+inline constexpr std::size_t kDcgmIncidentsMax = 64;
+
+// DCGM watches nothing until somebody asks it to.
+[[nodiscard]] bool dcgm_watches_nothing(std::string_view output);
+
+}  // namespace holdfast
