@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import unittest
+from pathlib import Path
 from unittest import mock
 
 from cluster import HERE, Cluster, ClusterTest, verdict_of, wait_for
@@ -111,6 +112,7 @@ class Devices(ClusterTest):
         """A stand-in for `dcgmi`, which no machine here has: ill on n2, and on n1 nobody has asked it to watch."""
         with tempfile.TemporaryDirectory() as folder:
             calls = os.path.join(folder, "calls")
+            Path(calls).touch()
             with open(os.path.join(folder, "dcgmi"), "w") as file:
                 file.write("""#!/bin/sh
 case "$HOLDFAST_RECORDED_MACHINE" in
@@ -127,8 +129,7 @@ esac
                 self.assertEqual((fault["kind"], fault["device"]), ("gpu_dcgm_failure", "0000:61:00"))
                 self.assertIn("GPU 3, SM system: It is ill.", fault["line"])
                 self.assertEqual(c.nodes()["n1"]["state"], "healthy")
-                wait_for(lambda: os.path.exists(calls) and "health --set a" in open(calls).read(),
-                         "DCGM is asked to watch")
+                wait_for(lambda: "health --set a" in Path(calls).read_text(), "DCGM is asked to watch")
 
     def test_without_a_recorded_machine_there_is_nothing_to_change(self):
         with Cluster(1, 0, "--devices", "none") as c:
