@@ -46,11 +46,11 @@ std::optional<std::uint32_t> number_in(const std::string& text) {
 
 }  // namespace
 
-std::vector<DcgmIncident> read_dcgm_health(std::string_view output) {
+std::optional<std::vector<DcgmIncident>> read_dcgm_health(std::string_view output) {
   std::vector<DcgmIncident> incidents;
   const json report = parse_json_text(output.substr(std::min(output.find('{'), output.size())));
   const json& body = child(report, "body");
-  if (!body.is_object()) return incidents;
+  if (!body.is_object()) return std::nullopt;
   for (const auto& [kind, entities] : body.items()) {
     const json& all = child(entities, "children");
     if (!all.is_object()) continue;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -7,9 +8,9 @@
 
 namespace holdfast {
 
-// `dcgmi health --check --json`, as DCGM 3 and 4 write it. What is healthy, and what is not such a
-// report, gives nothing; at most kDcgmIncidentsMax, each text cut at 300 characters.
-[[nodiscard]] std::vector<DcgmIncident> read_dcgm_health(std::string_view output);
+// `dcgmi health --check --json`, as DCGM 3 and 4 write it: nothing where all is healthy, at most
+// kDcgmIncidentsMax, each text cut at 300 characters. nullopt: it is no such report.
+[[nodiscard]] std::optional<std::vector<DcgmIncident>> read_dcgm_health(std::string_view output);
 inline constexpr std::size_t kDcgmIncidentsMax = 64;
 
 // DCGM watches nothing until somebody asks it to.

@@ -24,7 +24,7 @@ constexpr std::string_view kReport = R"({
 })";
 
 TEST(DcgmHealth, TellsEachIncidentOfEachEntity) {
-  const auto incidents = read_dcgm_health(kReport);
+  const auto incidents = read_dcgm_health(kReport).value();
   ASSERT_EQ(incidents.size(), 4u);
   EXPECT_EQ(incidents[0].entity, "GPU 0");
   EXPECT_EQ(incidents[0].gpu, 0u);
@@ -41,14 +41,17 @@ TEST(DcgmHealth, TellsEachIncidentOfEachEntity) {
   EXPECT_TRUE(incidents[3].failure);
 }
 
-TEST(DcgmHealth, HealthyAndWhatIsNoReportGiveNothing) {
-  EXPECT_TRUE(read_dcgm_health(R"({"body": {"Overall Health": {"value": "Healthy"}}})").empty());
+TEST(DcgmHealth, HealthyIsNotTheSameAsNoReport) {
   for (const std::string_view text :
-       {"", "{", "[]", "null", R"({"body": 3})", R"({"body": {"GPU": {"children": [1]}}})",
+       {R"({"body": {"Overall Health": {"value": "Healthy"}}})",
+        R"({"body": {"GPU": {"children": [1]}}})",
         R"({"body": {"GPU": {"children": {"0": {"children": {"Errors": {"children":
-            {"PCIe system": {"value": 7, "overflow": 5}}}}}}}}})",
+            {"PCIe system": {"value": 7, "overflow": 5}}}}}}}}})"})
+    EXPECT_EQ(read_dcgm_health(text).value().size(), 0u) << text;
+  for (const std::string_view text :
+       {"", "{", "[]", "null", R"({"body": 3})",
         "Error: unable to establish a connection to the specified host: localhost"})
-    EXPECT_TRUE(read_dcgm_health(text).empty()) << text;
+    EXPECT_FALSE(read_dcgm_health(text)) << text;
 }
 
 TEST(DcgmHealth, KnowsWhenNothingIsWatched) {

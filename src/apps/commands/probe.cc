@@ -50,7 +50,9 @@ class Dcgm {
     next_ = now + kDcgmEvery;
     const std::string output = run({"dcgmi", "health", "--check", "--json"});
     if (dcgm_watches_nothing(output)) run({"dcgmi", "health", "--set", "a"});
-    return last_ = read_dcgm_health(output);
+    // An engine that does not answer has healed nothing.
+    if (auto found = read_dcgm_health(output)) last_ = *std::move(found);
+    return last_;
   }
 
  private:
