@@ -81,7 +81,9 @@ struct Members {
   std::size_t scripted = 0;  // likewise
   std::size_t coming = 0;    // their machine is being got
   std::size_t without = 0;   // there is none for them now
+  std::size_t suspect = 0;   // up, and kept from work: it may last until a person has looked
   std::size_t all = 0;
+  std::string suspects;  // and what is wrong with them
 };
 
 Members members_of(const nlohmann::json& status) {
@@ -89,6 +91,10 @@ Members members_of(const nlohmann::json& status) {
   for (const auto& node : at(status, "nodes")) {
     ++members.all;
     if (text_at(node, "state") == "healthy") ++members.ready;
+    if (text_at(node, "state") == "suspect") {
+      members.suspects += (members.suspect++ == 0 ? "" : "; ") + text_at(node, "id") + ": " +
+                          text_at(node, "reason");
+    }
     if (text_at(node, "state") == "deep_health_check") ++members.checked;
     if (text_at(node, "state") == "provisioning")
       ++(at(node, "no_capacity") == true ? members.without : members.coming);
@@ -150,8 +156,8 @@ class Awaited {
   bool is_coming_ = false;
 };
 
-// Until every node has joined; null: the person has interrupted it. `keeper` 0: the control plane
-// was running already.
+// Until every node has joined, those included that are kept from work; null: the person has
+// interrupted it. `keeper` 0: the control plane was running already.
 Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, bool show) {
   HF_TRY(const ServerConfig config, read_server_config(state));
   Awaited awaited(config.provider);
@@ -168,8 +174,10 @@ Result<nlohmann::json> wait_until_up(const std::string& state, pid_t keeper, boo
                      "cluster: '" + config.spec.name +
                          "' was deleted, and its server goes on: `holdfast cluster create` makes "
                          "another one; `holdfast down` and then `holdfast up` make this one anew"};
-      if (phase == word_of(ClusterPhase::kInService) && members.without > 0 &&
-          members.ready + members.without == members.all)
+      const bool is_settled = phase == word_of(ClusterPhase::kInService) &&
+                              members.ready + members.suspect + members.without == members.all;
+      if (is_settled && members.without == 0 && members.all > 0) return *status;
+      if (is_settled && members.without > 0)
         return Error{Errc::kUnavailable,
                      "cluster: '" + config.spec.name + "' is up with " +
                          std::to_string(members.ready) + " of " + std::to_string(members.all) +
@@ -263,6 +271,9 @@ Result<int> up(const UpRequest& request, bool json) {
   const Members members = members_of(status);
   print("cluster '" + text_at(status, "cluster") + "' is up: " + std::to_string(members.ready) +
         " nodes, state in " + request.state + "\n");
+  if (members.suspect > 0)
+    say(std::to_string(members.suspect) + " of " + std::to_string(members.all) +
+        " nodes are kept from work: " + members.suspects + "; see `holdfast node list`");
   return 0;
 }
 

@@ -77,7 +77,10 @@ class Scripts(BotoTest):
     def test_lists_are_paged_filtered_and_sorted(self):
         with BotoCluster(2, 1) as c:
             client = c.client()
-            began = datetime.datetime.now(datetime.timezone.utc)
+            # The SDK sends whole seconds: the next one is what tells the first cluster from the others.
+            made = client.describe_cluster(ClusterName="default")["CreationTime"].replace(microsecond=0)
+            began = made + datetime.timedelta(seconds=1)
+            wait_for(lambda: datetime.datetime.now(datetime.timezone.utc) > began, "a second has gone by")
             for name in ("ml-b", "ml-a"):
                 client.create_cluster(ClusterName=name, InstanceGroups=[group("workers", 0)])
 

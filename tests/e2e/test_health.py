@@ -2,7 +2,10 @@
 agent, the real rules, and a job that goes on."""
 import json
 import os
+import tempfile
 import unittest
+from pathlib import Path
+from unittest import mock
 
 from cluster import HERE, Cluster, ClusterTest, verdict_of, wait_for
 
@@ -104,6 +107,33 @@ class Devices(ClusterTest):
             self.assertEqual((fault["kind"], fault["action"]), ("device_probe_slow", "none"))
             self.assertIn("no answer within", fault["line"])
             self.assertEqual(node["state"], "healthy")
+
+    def test_what_dcgm_finds_keeps_new_work_away(self):
+        """A stand-in for `dcgmi`, which no machine here has: ill on n2, and on n1 nobody has asked it to watch."""
+        with tempfile.TemporaryDirectory() as folder:
+            calls = os.path.join(folder, "calls")
+            Path(calls).touch()
+            with open(os.path.join(folder, "dcgmi"), "w") as file:
+                file.write("""#!/bin/sh
+case "$HOLDFAST_RECORDED_MACHINE" in
+*/nodes/n1/*) echo "$@" >>'%s'; echo 'Error: Health watches not enabled. Please enable watches.' ;;
+*) echo '{"body": {"GPU": {"children": {"3": {"value": "Failure", "children": {"Errors": {"children":' \
+        '{"SM system": {"value": "Failure", "overflow": ["It is ill."]}}}}}}}}}' ;;
+esac
+""" % calls)
+                os.chmod(file.name, 0o755)
+            path = folder + ":" + os.environ["PATH"]
+            # It is found at the first look, which may be before `up` has ended: that waits for no cure.
+            with mock.patch.dict(os.environ, PATH=path), self.cluster(1, 1) as c:
+                node = self.wait_state(c, "n2", "suspect", 40)
+                again = c.call("up", "--state", c.state)
+                self.assertEqual(again.returncode, 0, again.stderr)
+                self.assertRegex(again.stderr, "1 of 2 nodes are kept from work: n2: .*gpu_dcgm_failure")
+                fault = node["health"]["faults"][0]["fault"]
+                self.assertEqual((fault["kind"], fault["device"]), ("gpu_dcgm_failure", "0000:61:00"))
+                self.assertIn("GPU 3, SM system: It is ill.", fault["line"])
+                self.assertEqual(c.nodes()["n1"]["state"], "healthy")
+                wait_for(lambda: "health --set a" in Path(calls).read_text(), "DCGM is asked to watch")
 
     def test_without_a_recorded_machine_there_is_nothing_to_change(self):
         with Cluster(1, 0, "--devices", "none") as c:
