@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -130,6 +131,25 @@ class Exec(ClusterTest):
                      instance_group="workers")
             c.wait_job("small", "succeeded")
             self.assertEqual(c.job("careful")["state"], "queued")
+
+    def test_where_a_host_stands_is_read_from_slurms_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "topology.conf")
+            host = socket.gethostname()
+            with open(path, "w") as file:
+                file.write("SwitchName=leaf7 Nodes=%s,other-[1-3]\nSwitchName=top Switches=leaf7\n" % host)
+            with Cluster(1, 0, "--topology", path) as c:
+                labels = c.json("node", "describe", "n1")["labels"]
+                self.assertEqual([labels["topology.k8s.aws/network-node-layer-%d" % n] for n in (1, 2, 3)],
+                                 ["top", "leaf7", host])
+                with open(path, "w") as file:
+                    file.write("SwitchName=leaf7 Nodes=other-[3-1]\n")
+                other = os.path.join(folder, "state")
+                refused = c.call("up", "--topology", path, "--state", other)
+                self.assertEqual(refused.returncode, 2, refused.stderr)
+                self.assertIn(path, refused.stderr)
+                self.assertIn("'3-1' is no range", refused.stderr)
+                self.assertFalse(os.path.exists(other))
 
 
 class Waiting(ClusterTest):
