@@ -14,6 +14,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "api/journal_line.h"
 #include "core/diagnose/flight_record.h"
 #include "core/diagnose/kernel_log.h"
 #include "core/health/health_rules.h"
@@ -302,9 +303,11 @@ class FolderReader {
     const std::int32_t year = year_of(result_.evidence.started_ns.value_or(0));
     while (!text.empty()) {
       const auto end = std::min(text.find('\n'), text.size());
-      if (auto fault = read_kernel_line(text.substr(0, end)))
+      const auto of_journal = kernel_line_of_journal(text.substr(0, end));
+      const std::string_view line = of_journal ? *of_journal : text.substr(0, end);
+      if (auto fault = read_kernel_line(line))
         result_.evidence.findings.push_back(
-            {node, std::move(*fault), kernel_time(text.substr(0, end), year).unix_ns});
+            {node, std::move(*fault), kernel_time(line, year).unix_ns});
       text.remove_prefix(std::min(end + 1, text.size()));
     }
   }

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "api/journal_line.h"
 #include "apps/commands/commands.h"
 #include "apps/commands/views.h"
 #include "apps/incident_folder.h"
@@ -87,7 +88,8 @@ Result<int> diagnose_kmsg(const DiagnoseOptions& options) {
   std::uint64_t lines = 0;
   const auto read = for_each_line(fd, options.kmsg, [&](std::string_view line, std::uint64_t n) {
     lines = n;
-    const auto finding = find_in_kernel_line(line);
+    const auto of_journal = kernel_line_of_journal(line);
+    const auto finding = find_in_kernel_line(of_journal ? *of_journal : line);
     if (!finding) return;
     const Fault& fault = finding->fault;
     if (options.json)
@@ -176,8 +178,8 @@ void add_diagnose(CLI::App& app) {
   CLI::App* command = app.add_subcommand("diagnose", "What broke, told from logs alone");
   command
       ->add_option("--kmsg", options->kmsg,
-                   "A kernel log (dmesg, journald, syslog); - reads it "
-                   "from standard input")
+                   "A kernel log (dmesg, syslog, journalctl with or without -o json); - reads "
+                   "standard input")
       ->type_name("FILE");
   command
       ->add_option("--job", options->job,
