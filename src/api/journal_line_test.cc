@@ -13,9 +13,10 @@ TEST(JournalLine, AKernelEntryIsTheLineThatJournalctlPrints) {
 }
 
 TEST(JournalLine, BytesThatAreNoTextComeAsNumbers) {
-  EXPECT_EQ(kernel_line_of_journal(
-                R"({"__REALTIME_TIMESTAMP":"1000001","_TRANSPORT":"kernel","MESSAGE":[79,75,10,33]})"),
-            "1.000001 - kernel: OK !");
+  EXPECT_EQ(
+      kernel_line_of_journal(
+          R"({"__REALTIME_TIMESTAMP":"1000001","_TRANSPORT":"kernel","MESSAGE":[79,75,10,33]})"),
+      "1.000001 - kernel: OK !");
 }
 
 TEST(JournalLine, WhatAProgramQuotesIsNotTheKernels) {
