@@ -49,7 +49,7 @@ _mirrored = None       # see _choose_mirrored()
 _run, _saves = "", 0   # what all ranks call this run of theirs, and how often they have saved in it
 _told = set()          # the errors printed so far
 _IDLE, _EARLY, _BUSY, _FENCED = range(4)
-_READS = 24            # of 2 MiB, under way on a node that restores from a folder
+_READS = 8             # of 1 MiB, under way on a node that restores from a folder
 _REMEDY = {
     "ENOSPC": "free space there, or keep fewer commits (checkpoint.keep, checkpoint.budget)",
     "ESTALE": "this process belongs to a superseded attempt and can be stopped",

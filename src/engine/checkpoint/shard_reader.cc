@@ -12,8 +12,6 @@
 namespace holdfast::engine {
 namespace {
 
-constexpr std::uint64_t kBlocksPerRead = 2;
-
 struct Free {
   void operator()(std::byte* bytes) const { std::free(bytes); }
 };
@@ -23,15 +21,32 @@ Buffer aligned_buffer(std::size_t bytes) {
   return Buffer(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
 }
 
-// For a direct read the kernel looks up each page of it, and makes it if it is new: in pages of 4
-// KiB that took two to three times as long as the disk. Advice only.
-Buffer read_buffer() {
-  constexpr std::size_t kLargePage = std::size_t{2} << 20, kBytes = kBlocksPerRead * kBlockBytes;
-  static_assert(kBytes % kLargePage == 0);
-  auto* const buffer = static_cast<std::byte*>(std::aligned_alloc(kLargePage, kBytes));
-  if (buffer != nullptr) ::madvise(buffer, kBytes, MADV_HUGEPAGE);
-  return Buffer(buffer);
-}
+// A block for each thread. For a direct read the kernel looks up each page of it, and makes it if
+// it is new: in pages of 4 KiB that took three to four times as long as the disk. So it is a
+// mapping of its own, because malloc would give pages that are small already. Advice only.
+class BlockBuffers {
+ public:
+  explicit BlockBuffers(std::size_t count) : bytes_(count * kBlockBytes + kLargePage) {
+    mapped_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped_ != MAP_FAILED) ::madvise(mapped_, bytes_, MADV_HUGEPAGE);
+  }
+  BlockBuffers(const BlockBuffers&) = delete;
+  BlockBuffers& operator=(const BlockBuffers&) = delete;
+  ~BlockBuffers() {
+    if (mapped_ != MAP_FAILED) ::munmap(mapped_, bytes_);
+  }
+  [[nodiscard]] bool ok() const { return mapped_ != MAP_FAILED; }
+  [[nodiscard]] std::byte* at(std::size_t index) const {
+    const auto from = reinterpret_cast<std::uintptr_t>(mapped_);
+    const std::size_t skipped = (kLargePage - from % kLargePage) % kLargePage;
+    return static_cast<std::byte*>(mapped_) + skipped + index * kBlockBytes;
+  }
+
+ private:
+  static constexpr std::size_t kLargePage = std::size_t{2} << 20;
+  const std::size_t bytes_;
+  void* mapped_;
+};
 
 class MemoryReader final : public FileReader {
  public:
@@ -148,27 +163,20 @@ Result<void> ShardReader::read_blocks(std::uint64_t first, std::uint64_t last,
                                       const std::vector<Destination>& destinations,
                                       unsigned threads) const {
   if (!file_->mapped().empty()) return copy_blocks(first, last, destinations, threads);
-  threads = std::max(threads, 1u);
-  std::vector<Buffer> buffers(threads);
-  const std::uint64_t reads = (last - first + kBlocksPerRead - 1) / kBlocksPerRead;
-  return for_each_parallel(reads, threads, [&](std::size_t i, unsigned thread) -> Result<void> {
-    Buffer& buffer = buffers[thread];
-    if (!buffer) buffer = read_buffer();
-    if (!buffer) return Error{Errc::kUnavailable, "no memory to read " + name_};
-    const std::uint64_t block = first + i * kBlocksPerRead;
-    const std::uint64_t from = block * kBlockBytes;
-    const std::uint64_t end =
-        std::min({header_.body, last * kBlockBytes, from + kBlocksPerRead * kBlockBytes});
-    const std::span<std::byte> bytes(buffer.get(), end - from);
-    HF_TRY_VOID(file_->read_at(from, bytes));
-    // One block at a time: it is copied while the processor's cache has it from its checksum.
-    for (std::uint64_t at = 0; at < bytes.size(); at += kBlockBytes) {
-      const auto one = bytes.subspan(at, std::min(kBlockBytes, bytes.size() - at));
-      HF_TRY_VOID(verify(block + at / kBlockBytes, one));
-      hand_out(from + at, one, destinations);
-    }
-    return {};
-  });
+  threads =
+      static_cast<unsigned>(std::clamp<std::uint64_t>(last - first, 1, std::max(threads, 1u)));
+  const BlockBuffers buffers(threads);
+  if (!buffers.ok()) return Error{Errc::kUnavailable, "no memory to read " + name_};
+  return for_each_parallel(last - first, threads,
+                           [&](std::size_t i, unsigned thread) -> Result<void> {
+                             const std::uint64_t from = (first + i) * kBlockBytes;
+                             const std::span<std::byte> bytes(
+                                 buffers.at(thread), std::min(header_.body - from, kBlockBytes));
+                             HF_TRY_VOID(file_->read_at(from, bytes));
+                             HF_TRY_VOID(verify(first + i, bytes));
+                             hand_out(from, bytes, destinations);
+                             return {};
+                           });
 }
 
 // Of what is in memory: each block is copied while the processor's cache has it from its checksum.
