@@ -42,15 +42,25 @@ def _cpu_group(distributed):
     return _group[1]
 
 
-def most(number):
-    """The greatest of all ranks' small numbers, on every rank: the cheapest agreement that there is."""
+def begin_most(number):
+    """most() in two parts: what is returned is called for the result, before anything else is agreed on."""
     distributed = _distributed()
     if distributed is None:
-        return int(number)
+        return lambda: int(number)
     import torch
     value = torch.tensor([int(number)])
-    distributed.all_reduce(value, op=distributed.ReduceOp.MAX, group=_cpu_group(distributed))
-    return int(value)
+    work = distributed.all_reduce(value, op=distributed.ReduceOp.MAX, group=_cpu_group(distributed),
+                                  async_op=True)
+
+    def result():
+        work.wait()
+        return int(value)
+    return result
+
+
+def most(number):
+    """The greatest of all ranks' small numbers, on every rank: the cheapest agreement that there is."""
+    return begin_most(number)()
 
 
 def gather(value):

@@ -38,7 +38,7 @@ import sys
 import time
 
 from . import page
-from ._agree import gather, most, on_rank_zero, rank_of, world_of
+from ._agree import begin_most, gather, most, on_rank_zero, rank_of, world_of
 from ._behind import Behind
 from ._engine import FOLDER, MEMORY, Damaged, Engine, Fenced, Refused
 
@@ -137,20 +137,25 @@ def save(step, per_rank=None, **objects):
     rank, world = rank_of(), world_of()
     if _mirrored is None:
         _places(engine)
-    # The ranks agree whether this step goes to the disk as well, or cannot be saved any more.
-    said = most(_FENCED if _behind.fenced is not None else _BUSY if _behind.busy() else
-                _EARLY if _behind.rests() else _IDLE)
+    # The ranks agree whether this step goes to the disk as well, or cannot be saved any more: meanwhile each copies.
+    agreed = begin_most(_FENCED if _behind.fenced is not None else _BUSY if _behind.busy() else
+                        _EARLY if _behind.rests() else _IDLE)
+    state, images = _state(per_rank or {}, objects if rank == 0 else {}), []
+    problem = _attempt(lambda: images.append(_take(engine, step, rank, world, state)))
+    said = agreed()
     if said == _FENCED:
+        for image in images:
+            image.drop()
         _failed(step, _behind.fenced or Fenced(errno.ESTALE, "another rank has seen a newer attempt of the job"))
         return False
     write = said == _IDLE
-    _saves += 1
-    save_name = "%s-%d" % (_run, _saves)
-    state = _state(per_rank or {}, objects if rank == 0 else {})
-    problem = _attempt(lambda: _take(engine, step, rank, world, state, write))
+    if problem is None:
+        problem = _attempt(lambda: images[0].publish(write))
     if problem is not None and problem.errno == errno.ENOTCONN:
         engine = _reopen(problem)
-        problem = _attempt(lambda: _take(engine, step, rank, world, state, write))
+        problem = _attempt(lambda: _take(engine, step, rank, world, state).publish(write))
+    _saves += 1
+    save_name = "%s-%d" % (_run, _saves)
     _behind.taken((step, rank, world, save_name), write, problem)
     mine = page.current()
     if mine is not None:
@@ -223,7 +228,8 @@ def _committed(step):
         mine.committed(step)
 
 
-def _take(engine, step, rank, world, state, will_persist):
+def _take(engine, step, rank, world, state):
+    """An image that is full, to be published."""
     from . import _state as states
     skeleton, tensors, descriptions = states.take_apart(state)
     image = engine.take(step, rank, world, descriptions, skeleton)
@@ -232,7 +238,7 @@ def _take(engine, step, rank, world, state, will_persist):
     except BaseException:
         image.drop()
         raise
-    image.publish(will_persist)
+    return image
 
 
 def _places(engine, begin=lambda: ()):
