@@ -18,6 +18,7 @@
 #include "io/link_codec.h"
 #include "io/link_outbox.h"
 #include "io/link_status.h"
+#include "io/tls_memory.h"
 #include "link.grpc.pb.h"
 
 namespace holdfast {
@@ -56,6 +57,7 @@ std::shared_ptr<grpc::Channel> make_channel(
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   arguments.SetMaxReceiveMessageSize(kLinkMessageBytesMax);
+  prefer_x25519();
   return grpc::CreateCustomChannel(server, credentials, arguments);
 }
 

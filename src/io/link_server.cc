@@ -285,7 +285,12 @@ Result<void> LinkServer::Service::listen(const Options& options) {
   builder.SetMaxReceiveMessageSize(kLinkMessageBytesMax);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // or two servers share a port
   builder.AddChannelArgument(GRPC_ARG_TSI_MAX_FRAME_SIZE, kTlsFrameBytes);
-  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);  // the history of each connection
+  // What each connection and call would hold for nothing: its history, and what compresses or has
+  // a deadline.
+  for (const char* unused :
+       {GRPC_ARG_ENABLE_CHANNELZ, GRPC_ARG_ENABLE_DEADLINE_CHECKS,
+        GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION})
+    builder.AddChannelArgument(unused, 0);
   builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kReadChunkBytes);
   builder.AddChannelArgument(GRPC_ARG_TCP_MIN_READ_CHUNK_SIZE, kReadChunkBytes);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMsMax);

@@ -14,7 +14,15 @@ namespace {
 constexpr long kPipeBytes = 2048;
 
 void on_new_connection(void* ssl, void*, CRYPTO_EX_DATA*, int, long, void*) {
-  SSL_set_mode(static_cast<SSL*>(ssl), SSL_MODE_RELEASE_BUFFERS);
+  auto* connection = static_cast<SSL*>(ssl);
+  SSL_set_mode(connection, SSL_MODE_RELEASE_BUFFERS);
+  SSL_set_num_tickets(connection, 0);
+}
+
+// P-256 for what knows no other; gRPC would take nothing else. Where it is not allowed (FIPS), all
+// stays as it is.
+void take_x25519(void* ssl, void*, CRYPTO_EX_DATA*, int, long, void*) {
+  SSL_set1_groups_list(static_cast<SSL*>(ssl), "X25519:P-256");
 }
 
 // Its size can be set from when it is made until it is joined with the other end, which allocates.
@@ -36,7 +44,13 @@ void on_new_bio(void* made, void*, CRYPTO_EX_DATA*, int, long, void*) {
 
 }  // namespace
 
+void prefer_x25519() {
+  static std::once_flag once;
+  std::call_once(once, [] { SSL_get_ex_new_index(0, nullptr, take_x25519, nullptr, nullptr); });
+}
+
 void keep_idle_tls_small() {
+  prefer_x25519();
   static std::once_flag once;
   std::call_once(once, [] {
     SSL_get_ex_new_index(0, nullptr, on_new_connection, nullptr, nullptr);

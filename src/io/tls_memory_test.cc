@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace holdfast {
 namespace {
@@ -40,6 +41,17 @@ TEST(TlsMemory, ConnectionsGiveTheirBuffersBack) {
                                                                   &SSL_CTX_free);
   const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context.get()), &SSL_free);
   EXPECT_NE(SSL_get_mode(ssl.get()) & SSL_MODE_RELEASE_BUFFERS, 0);
+  EXPECT_EQ(SSL_get_num_tickets(ssl.get()), 0U);
+  BIO* const sent = BIO_new(BIO_s_mem());
+  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), sent);  // which it owns now
+  SSL_set_connect_state(ssl.get());
+  EXPECT_EQ(SSL_do_handshake(ssl.get()), -1);  // nobody answers
+  const char* hello = nullptr;
+  const long length = BIO_get_mem_data(sent, &hello);
+  using std::string_view_literals::operator""sv;
+  const auto groups = "\x00\x0a\x00\x06\x00\x04\x00\x1d\x00\x17"sv;  // X25519, P-256
+  EXPECT_NE(std::string_view(hello, static_cast<std::size_t>(length)).find(groups),
+            std::string_view::npos);
 }
 
 }  // namespace
