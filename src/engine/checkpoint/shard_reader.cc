@@ -26,7 +26,8 @@ Buffer aligned_buffer(std::size_t bytes) {
 // mapping of its own, because malloc would give pages that are small already. Advice only.
 class BlockBuffers {
  public:
-  explicit BlockBuffers(std::size_t count) : bytes_(count * kBlockBytes + kLargePage) {
+  explicit BlockBuffers(std::size_t count)
+      : bytes_((count * kBlockBytes + 2 * kLargePage - 1) / kLargePage * kLargePage) {
     mapped_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped_ != MAP_FAILED) ::madvise(mapped_, bytes_, MADV_HUGEPAGE);
   }
