@@ -19,10 +19,10 @@ void on_new_connection(void* ssl, void*, CRYPTO_EX_DATA*, int, long, void*) {
   SSL_set_num_tickets(connection, 0);
 }
 
-// P-256 for what knows no other; gRPC would take nothing else. Where it is not allowed (FIPS), all
-// stays as it is.
+// The others for who knows no X25519, be it gRPC elsewhere (P-256 only) or a store that S3 clients
+// of this process speak with. Where it is not allowed (FIPS), all stays as it is.
 void take_x25519(void* ssl, void*, CRYPTO_EX_DATA*, int, long, void*) {
-  SSL_set1_groups_list(static_cast<SSL*>(ssl), "X25519:P-256");
+  SSL_set1_groups_list(static_cast<SSL*>(ssl), "X25519:P-256:P-384:P-521");
 }
 
 // Its size can be set from when it is made until it is joined with the other end, which allocates.
