@@ -8,16 +8,12 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <span>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "engine/checkpoint/parallel.h"
 #include "io/clock.h"
 #include "io/files.h"
 #include "io/s3_bucket.h"
@@ -26,49 +22,41 @@ namespace holdfast {
 namespace {
 
 struct Mapping {
-  void* bytes = MAP_FAILED;
+  void* bytes = nullptr;
   std::size_t size = 0;
   ~Mapping() {
-    if (bytes != MAP_FAILED) ::munmap(bytes, size);
+    if (size > 0) ::munmap(bytes, size);
   }
 };
 
-Result<void> put(S3Bucket& bucket, const std::string& key, const std::string& path) {
-  HF_TRY(const UniqueFd file, open_file(path, O_RDONLY));
+Result<std::unique_ptr<Mapping>> map(const std::string& path, int flags, std::uint64_t size) {
+  HF_TRY(const UniqueFd file, open_file(path, flags, 0644));
+  const bool writes = (flags & O_RDWR) != 0;
   struct stat status = {};
-  if (::fstat(file.get(), &status) != 0) return os_error("cannot use", path, errno);
-  Mapping mapping{.size = static_cast<std::size_t>(status.st_size)};
-  if (mapping.size > 0) {
-    mapping.bytes = ::mmap(nullptr, mapping.size, PROT_READ, MAP_SHARED, file.get(), 0);
-    if (mapping.bytes == MAP_FAILED) return os_error("cannot map", path, errno);
-  }
-  return bucket.put(key, {static_cast<const std::byte*>(mapping.bytes), mapping.size});
+  if (writes ? ::ftruncate(file.get(), static_cast<off_t>(size)) != 0
+             : ::fstat(file.get(), &status) != 0)
+    return os_error("cannot use", path, errno);
+  auto mapping = std::make_unique<Mapping>();
+  const std::size_t length = writes ? size : static_cast<std::size_t>(status.st_size);
+  if (length == 0) return mapping;
+  void* bytes = ::mmap(nullptr, length, writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED,
+                       file.get(), 0);
+  if (bytes == MAP_FAILED) return os_error("cannot map", path, errno);
+  mapping->bytes = bytes;
+  mapping->size = length;
+  return mapping;
 }
 
-// In ranges, each into memory and from there to the file: to map it would cost a fault for each new
-// page, more than all the rest that the client does.
+Result<void> put(S3Bucket& bucket, const std::string& key, const std::string& path) {
+  HF_TRY(const auto file, map(path, O_RDONLY, 0));
+  return bucket.put(key, {static_cast<const std::byte*>(file->bytes), file->size});
+}
+
 Result<void> get(S3Bucket& bucket, const std::string& key, const std::string& path) {
   HF_TRY(const auto head, bucket.head(key));
   if (!head) return Error{Errc::kNotFound, bucket.name(key) + " is not there"};
-  HF_TRY(const UniqueFd file, open_file(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
-  const S3Options options;
-  const std::uint64_t part = options.part_bytes;
-  std::vector<std::vector<std::byte>> buffers(options.parallel);
-  return engine::for_each_parallel(
-      (head->bytes + part - 1) / part, options.parallel,
-      [&](std::size_t i, unsigned thread) -> Result<void> {
-        buffers[thread].resize(part);
-        const std::uint64_t at = i * part;
-        const std::span into(buffers[thread].data(), std::min(part, head->bytes - at));
-        HF_TRY_VOID(bucket.get(key, *head, at, into));
-        for (std::size_t done = 0; done < into.size();) {
-          const ssize_t n = ::pwrite(file.get(), into.data() + done, into.size() - done,
-                                     static_cast<off_t>(at + done));
-          if (n < 0) return os_error("cannot write", path, errno);
-          done += static_cast<std::size_t>(n);
-        }
-        return {};
-      });
+  HF_TRY(const auto file, map(path, O_RDWR | O_CREAT | O_TRUNC, head->bytes));
+  return bucket.get(key, *head, 0, {static_cast<std::byte*>(file->bytes), file->size});
 }
 
 Result<void> list(S3Bucket& bucket, const std::string& prefix) {

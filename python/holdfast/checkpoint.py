@@ -142,10 +142,14 @@ def save(step, per_rank=None, **objects):
                         _EARLY if _behind.rests() else _IDLE)
     state, images = _state(per_rank or {}, objects if rank == 0 else {}), []
     problem = _attempt(lambda: images.append(_take(engine, step, rank, world, state)))
-    said = agreed()
+    said = _FENCED
+    try:
+        said = agreed()
+    finally:  # a rank that is gone is no agreement either
+        if said == _FENCED:
+            for image in images:
+                image.drop()
     if said == _FENCED:
-        for image in images:
-            image.drop()
         _failed(step, _behind.fenced or Fenced(errno.ESTALE, "another rank has seen a newer attempt of the job"))
         return False
     write = said == _IDLE

@@ -1,5 +1,7 @@
 #include "io/http_client.h"
 
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #define CPPHTTPLIB_OPENSSL_SUPPORT  // as Debian built the library
@@ -10,6 +12,7 @@ namespace holdfast {
 namespace {
 
 constexpr int kConnectSeconds = 3;
+constexpr auto kDyingMax = std::chrono::milliseconds(300);  // from SIGKILL to closed sockets
 
 }  // namespace
 
@@ -37,13 +40,19 @@ struct HttpClient::Impl {
 
   // With TLS 1.3 a server refuses our certificate after our side of the handshake is done, and what
   // we see is a connection that breaks. With TLS 1.2 the handshake itself fails.
+  // So does a server that is killed at this moment, whose last connections are broken off too: only
+  // one that does it again a little later means us.
   [[nodiscard]] bool accepts_us() const {
-    httplib::SSLClient probe(host, port, tls.certificate, tls.key);
-    probe.set_ca_cert_path(tls.ca);
-    probe.set_connection_timeout(kConnectSeconds);
-    probe.set_read_timeout(kConnectSeconds);
-    ::SSL_CTX_set_max_proto_version(probe.ssl_context(), TLS1_2_VERSION);
-    return probe.Head("/").error() != httplib::Error::SSLConnection;
+    for (const auto wait : {std::chrono::milliseconds(0), kDyingMax}) {
+      std::this_thread::sleep_for(wait);
+      httplib::SSLClient probe(host, port, tls.certificate, tls.key);
+      probe.set_ca_cert_path(tls.ca);
+      probe.set_connection_timeout(kConnectSeconds);
+      probe.set_read_timeout(kConnectSeconds);
+      ::SSL_CTX_set_max_proto_version(probe.ssl_context(), TLS1_2_VERSION);
+      if (probe.Head("/").error() != httplib::Error::SSLConnection) return true;
+    }
+    return false;
   }
 
   Result<HttpResponse> answer(const httplib::Result& result, Duration patience) const {

@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #include <chrono>
@@ -24,6 +25,7 @@ namespace {
 class HttpTest : public ScratchFolder {
  protected:
   HttpTest() {
+    ::signal(SIGPIPE, SIG_IGN);  // as HttpClient asks of its process
     make_cluster("a");
     make_cluster("b");
   }
@@ -114,25 +116,29 @@ TEST_F(HttpTest, NobodyThere) {
             "HF2001: no control plane answers at 127.0.0.1:" + std::to_string(port));
 }
 
-// As a control plane that is killed between a client's connect and its own certificate.
+// As a control plane that is killed between a client's connect and its own certificate; also while
+// the client asks again whether that was meant for it.
 TEST_F(HttpTest, AServerThatDiesInTheHandshakeWentAway) {
-  const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof address;
-  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
-  ASSERT_EQ(::listen(listener.get(), 1), 0);
-  ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length);
-  std::thread dies([&] {
-    const UniqueFd stream(::accept(listener.get(), nullptr, nullptr));
-    ::shutdown(listener.get(), SHUT_RDWR);
-  });
-  HttpClient client("127.0.0.1", ntohs(address.sin_port), tls("a", "operator"));
-  const auto answer = client.get("/v1/status", seconds(5));
-  dies.join();
-  ASSERT_FALSE(answer.ok());
-  EXPECT_EQ(answer.error().code, Errc::kUnavailable) << answer.error().text();
+  for (const int broken_off : {1, 2}) {
+    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+    ASSERT_EQ(::listen(listener.get(), 1), 0);
+    ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length);
+    std::thread dies([&] {
+      for (int i = 0; i < broken_off; ++i)
+        const UniqueFd stream(::accept(listener.get(), nullptr, nullptr));
+      ::shutdown(listener.get(), SHUT_RDWR);
+    });
+    HttpClient client("127.0.0.1", ntohs(address.sin_port), tls("a", "operator"));
+    const auto answer = client.get("/v1/status", seconds(5));
+    dies.join();
+    ASSERT_FALSE(answer.ok());
+    EXPECT_EQ(answer.error().code, Errc::kUnavailable) << answer.error().text();
+  }
 }
 
 TEST_F(HttpTest, PortInUseIsNamed) {
