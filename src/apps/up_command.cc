@@ -34,6 +34,7 @@ namespace {
 
 constexpr Duration kUpTimeout = seconds(60);
 constexpr Duration kTellEvery = seconds(15);
+constexpr std::size_t kSuspectsWidth = 500;  // there may be thousands
 constexpr const char* kAllChecks =
     "on_start: [InstanceStress, InstanceConnectivity]\n"
     "after_repair: [InstanceStress, InstanceConnectivity]\n";
@@ -273,7 +274,8 @@ Result<int> up(const UpRequest& request, bool json) {
         " nodes, state in " + request.state + "\n");
   if (members.suspect > 0)
     say(std::to_string(members.suspect) + " of " + std::to_string(members.all) +
-        " nodes are kept from work: " + members.suspects + "; see `holdfast node list`");
+        " nodes are kept from work: " + clip(without_controls(members.suspects), kSuspectsWidth) +
+        "; see `holdfast node list`");
   return 0;
 }
 
