@@ -1,6 +1,6 @@
 """Checkpoints, beside what a program could do instead, on this machine.
 
-    ./dev bench checkpoint [--json] [--mib 256,1024] [--ranks 1,4] [--rounds 5] [--trials 20]
+    ./dev bench checkpoint [--json] [--mib 256,1024] [--ranks 1,4] [--rounds 5] [--trials 20] [--gpu]
 
 Ranks that train nothing hold a state of --mib MiB together and save it. In each round, one after the
 other: a memcpy of the state, a save with the engine and its way to the disk, torch.save with fsync, the
@@ -11,7 +11,7 @@ A time is that of the slowest rank; ratios are of medians.
 Then, where the full tests have left PyTorch 2 in build/release/venv-torch2, PyTorch's
 distributed.checkpoint.async_save, alternating with ours. Then the demo's GPT, which saves after every
 step: a node that was drawn is killed, --trials times; how many steps are lost, and how fast it trains
-beside the same without saves. Last line with --json: {"stall_over_memcpy": ..., ...}, of several sizes
+beside the same without saves. --gpu: only what bench/checkpoint_gpu.py says. Last line with --json: {"stall_over_memcpy": ..., ...}, of several sizes
 the worst.
 """
 import argparse
@@ -30,6 +30,7 @@ import time
 
 import lost_steps
 import machine
+from checkpoint_gpu import Gpu  # noqa: F401: by name
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, "build/release")
@@ -39,6 +40,8 @@ BARS = {"stall_over_memcpy": ("<=", 1.5), "stall_over_torch_save": ("<=", 0.15),
         "stall_over_dcp_async": ("<=", 0.5), "persist_over_disk": (">=", 0.9),
         "restore_over_disk": (">=", 0.8), "restore_memory_over_memcpy": (">=", 0.5),
         "steps_lost": ("<=", 1), "speed_with_saves": (">=", 0.95)}
+GPU_RATIOS = {"stall_over_memcpy": ("save", "memcpy"), "stall_over_torch_save": ("save", "torch_save"),
+              "stall_over_dcp_async": ("save", "async_save_locked"), "speed_with_saves": ("steps", "steps_saved")}
 RATIOS = {"stall_over_memcpy": ("save", "memcpy"), "stall_over_torch_save": ("save", "torch_save"),
           "stall_over_dcp_async": ("save", "async_save"), "persist_over_disk": ("disk_write", "persist"),
           "restore_over_disk": ("disk_read", "restore_folder"),
@@ -215,7 +218,7 @@ def work(options):
     """One rank."""
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     folder, mib = os.environ["BENCH_FOLDER"], int(options.mib)
-    if world > 1 or options.worker == "AsyncSave":
+    if world > 1 or options.worker in ("AsyncSave", "Gpu"):
         import torch.distributed
         torch.distributed.init_process_group("gloo")
     rounds = globals()[options.worker](folder, mib, rank, world)
@@ -257,14 +260,14 @@ def measure(options, kind, mib, ranks, python=machine.PYTHON):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def report(times, size, title):
+def report(times, size, title, of=RATIOS):
     took = {name: statistics.median(values) for name, values in times.items()}
     print("%-16s %8s %8s %8s   %s, median of %d" % ("", "s", "GiB/s", "spread", title,
                                                    len(times["save"])))
     for name, median in took.items():
         print("%-16s %8.3f %8.2f %7.0f%%" % (name, median, size / (1 << 30) / median, 100 * (
             max(times[name]) - min(times[name])) / median))
-    ratios = {name: took[over] / took[under] for name, (over, under) in RATIOS.items()
+    ratios = {name: took[over] / took[under] for name, (over, under) in of.items()
               if over in took and under in took}
     tell(ratios)
     return ratios
@@ -289,6 +292,7 @@ def main():
     parser.add_argument("--ranks", default="1,4", help="how many hold it; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=20, help="nodes killed; 0 leaves that part out")
+    parser.add_argument("--gpu", action="store_true", help="of this machine, with PyTorch 2 in this python3")
     parser.add_argument("--folder", help="on the disk to measure (default: a temporary one)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -298,6 +302,11 @@ def main():
         return work(options)
     machine.say(machine.describe())
     of = {}
+    if options.gpu:
+        for mib in [int(text) for text in options.mib.split(",")]:
+            title = "%d MiB, GPU" % mib
+            of[title] = report(*measure(options, "Gpu", mib, 1, sys.executable), title, GPU_RATIOS)
+        return end(options, of)
     for ranks in [int(text) for text in options.ranks.split(",")]:
         for mib in [int(text) for text in options.mib.split(",")]:
             title = "%d MiB, %d rank%s" % (mib, ranks, "s" if ranks > 1 else "")
@@ -309,6 +318,10 @@ def main():
     if options.trials:
         of["demo"] = lost_steps.measure(options.trials)
         tell(of["demo"])
+    end(options, of)
+
+
+def end(options, of):
     print("Repeat: ./dev bench checkpoint " + " ".join(sys.argv[1:]))
     if options.json:
         print(json.dumps(dict({name: round(ratio, 3) for name, ratio in worst(of.values()).items()}, of=of)))

@@ -6,6 +6,7 @@ import time
 
 from ._engine import Fenced
 
+_LAST_LANDING_S = 2  # of a program that failed: its GPU may never come to it
 _AT_EXIT_S = 60  # for the last state to become durable when the program ends
 # From the start of one write to that of the next, where what lies in memory meanwhile outlives this process.
 # To commit each of a small model's ten steps a second would take a tenth of two cores from its training.
@@ -14,7 +15,7 @@ _PACE_S = 1
 
 class Behind:
     """One step is written at a time. What is taken meanwhile stays in memory, and the last of it is
-    written by drain(). Calls come from one thread."""
+    written by drain(). Calls come from one thread at a time."""
 
     def __init__(self, engine, threads, committed, failed):
         self._engine, self._threads = engine, threads
@@ -23,7 +24,7 @@ class Behind:
         self._next = self._current = None  # (what, problem)
         self._in_memory = None             # the newest that was not given to the thread
         self._durable = True               # what was taken last
-        self._thread = None
+        self._thread = self._landing = None
         self._next_at = 0                  # time.monotonic()
         self.fenced = None                 # the error, once a newer attempt has begun
         atexit.register(self._at_exit)
@@ -49,8 +50,24 @@ class Behind:
             self._in_memory = what
         self._durable = False
 
+    def land(self, action):
+        """action() on a thread, beside training; it ends with taken(). landed() comes before any other call."""
+        self._landing = threading.Thread(target=action, name="holdfast-landing", daemon=True)
+        self._landing.start()
+
+    def landed(self, timeout_s=None):
+        """Whether no landing is under way any more."""
+        if self._landing is not None:
+            self._landing.join(timeout_s)
+            if self._landing.is_alive():
+                return False
+            self._landing = None
+        return True
+
     def drain(self, timeout_s=None):
         end = None if timeout_s is None else time.monotonic() + timeout_s
+        if not self.landed(timeout_s):
+            return False
         if not self._idle(end):
             return False
         if self._in_memory is not None and self.fenced is None:
@@ -112,6 +129,7 @@ class Behind:
         failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
         if failed is not None:
             # The others may never write theirs. What is in flight goes on where memory outlives us.
+            self.landed(_LAST_LANDING_S)
             if not self._engine.outlives_us:
                 self._idle(time.monotonic() + 2)
             return

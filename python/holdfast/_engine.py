@@ -8,8 +8,9 @@ import ctypes
 import errno
 import json
 import os
+import sys
 
-ABI = 2
+ABI = 3
 MEMORY, FOLDER = 0, 1
 _FENCED, _DAMAGED, _REFUSED, _DISK_FULL, _BUSY, _NOT_FOUND, _GONE = 2, 3, 4, 5, 7, 8, 9
 _U64 = ctypes.c_uint64
@@ -155,6 +156,7 @@ class Engine:
 
 class Image:
     """Room for the state of one rank: fill it, then publish() or drop()."""
+    _told = False
 
     def __init__(self, library, handle, address, places):
         self._lib, self._handle, self.address, self.places = library, handle, address, places
@@ -162,6 +164,15 @@ class Image:
     def fill(self, pointers, places, lengths, threads):
         _check(self._lib.hf_ckpt_fill(self._handle, _U64(len(pointers)), _pointers(pointers),
                                       _u64s(places), _u64s(lengths), threads))
+
+    def lock_pages(self):
+        """For the GPU of this thread's context, as long as the memory is there. False: it copies slowly."""
+        code = self._lib.hf_ckpt_lock_pages(self._handle)
+        if code and not Image._told:
+            Image._told = True
+            sys.stderr.write("holdfast: memory cannot be locked for the GPU, whose copies are slow then: %s\n" %
+                             self._lib.hf_ckpt_error().decode("utf-8", "replace"))
+        return code == 0
 
     def publish(self, will_persist):
         _check(self._lib.hf_ckpt_publish(self._handle, int(will_persist)))

@@ -9,6 +9,7 @@ import io
 import pickle
 import sys
 
+from . import _device
 from ._engine import Refused
 
 _ALLOWED = {
@@ -140,43 +141,38 @@ def _description(name, dtype, shape, element):
     return {"name": name, "dtype": _name_of(dtype), "shape": list(shape), "bytes": shape.numel() * element}
 
 
-def copy_into(image, tensors, descriptions, threads):
-    """The one copy of the state that a save costs. Tensors of a GPU go straight into the image, which is
-    pinned for that; not tested on one."""
-    torch = sys.modules["torch"]
-    held, pointers, places, lengths, cuda = [], [], [], [], False
+def copy_into(image, tensors, descriptions, threads, owned=None):
+    """The one copy of the state that a save costs. None: it is over. With `owned`, what only optimizers change,
+    it may go on beside training on a GPU: gives the _device.Copies to wait for, with the image untouched
+    meanwhile."""
+    held, pointers, places, lengths, on_device = [], [], [], [], []
     for tensor, description, place in zip(tensors, descriptions, image.places):
         if description["bytes"] == 0:
             continue
         if tensor.is_cuda:
-            _pinned_view(torch, image.address, place, tensor).copy_(tensor.detach(), non_blocking=True)
-            cuda = True
+            on_device.append((tensor.resolve_conj().resolve_neg(), place))
             continue
-        if not tensor.is_cpu or not tensor.is_contiguous():
-            tensor = tensor.detach().cpu().contiguous()
+        if not tensor.is_cpu or not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
+            tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
             held.append(tensor)
         pointers.append(tensor.data_ptr())
         places.append(place)
         lengths.append(description["bytes"])
+    copies = None
+    if on_device:  # begun first: the devices copy by themselves
+        is_locked = image.lock_pages()
+        copies = _device.Copies(image, on_device, (is_locked and owned) or ())
     # A thread is worth it for some megabytes.
-    image.fill(pointers, places, lengths, min(threads, 1 + (sum(lengths) >> 22)))
-    if cuda:
-        torch.cuda.synchronize()
-
-
-_pinned = {}  # address of an image -> bytes registered
-
-
-def _pinned_view(torch, address, place, tensor):
-    import ctypes
-    end = place + tensor.numel() * tensor.element_size()
-    if _pinned.get(address, 0) < end:
-        if address in _pinned:
-            torch.cuda.cudart().cudaHostUnregister(address)
-        torch.cuda.cudart().cudaHostRegister(address, end, 0)
-        _pinned[address] = end
-    memory = (ctypes.c_char * end).from_address(address)
-    return torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel(), offset=place).view(tensor.shape)
+    try:
+        image.fill(pointers, places, lengths, min(threads, 1 + (sum(lengths) >> 22)))
+    except BaseException:
+        if copies is not None:
+            copies.wait()
+        raise
+    if copies is not None and not (is_locked and owned):
+        copies.wait()
+        copies = None
+    return copies
 
 
 def read_shard(shard, threads, targets, with_own):

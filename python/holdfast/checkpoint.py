@@ -37,7 +37,7 @@ import random
 import sys
 import time
 
-from . import page
+from . import _device, page
 from ._agree import begin_most, gather, most, on_rank_zero, rank_of, world_of
 from ._behind import Behind
 from ._engine import FOLDER, MEMORY, Damaged, Engine, Fenced, Refused
@@ -47,11 +47,13 @@ _behind = None         # writes behind; made with the engine
 _last_step = None      # restored or saved last
 _mirrored = None       # see _choose_mirrored()
 _run, _saves = "", 0   # what all ranks call this run of theirs, and how often they have saved in it
+_overlaps = True       # copies of GPUs' tensors go on beside training
 _told = set()          # the errors printed so far
 _IDLE, _EARLY, _BUSY, _FENCED = range(4)
 _READS = 8             # of 1 MiB, under way on a node that restores from a folder
 _REMEDY = {
     "ENOSPC": "free space there, or keep fewer commits (checkpoint.keep, checkpoint.budget)",
+    "EAGAIN": "from here on a save waits for its copy",
     "ESTALE": "this process belongs to a superseded attempt and can be stopped",
 }
 
@@ -134,41 +136,41 @@ def save(step, per_rank=None, **objects):
     if step == _last_step:
         return True
     began = time.monotonic_ns()
+    _behind.landed()
     rank, world = rank_of(), world_of()
     if _mirrored is None:
         _places(engine)
     # The ranks agree whether this step goes to the disk as well, or cannot be saved any more: meanwhile each copies.
     agreed = begin_most(_FENCED if _behind.fenced is not None else _BUSY if _behind.busy() else
                         _EARLY if _behind.rests() else _IDLE)
-    state, images = _state(per_rank or {}, objects if rank == 0 else {}), []
-    problem = _attempt(lambda: images.append(_take(engine, step, rank, world, state)))
+    state, owned = _state(per_rank or {}, objects if rank == 0 else {}), _owned(per_rank, objects)
+    taken, problem = _attempt(lambda: _take(engine, step, rank, world, state, owned))
     said = _FENCED
     try:
         said = agreed()
     finally:  # a rank that is gone is no agreement either
-        if said == _FENCED:
-            for image in images:
-                image.drop()
+        if said == _FENCED and taken is not None:
+            taken.drop()
     if said == _FENCED:
         _failed(step, _behind.fenced or Fenced(errno.ESTALE, "another rank has seen a newer attempt of the job"))
         return False
     write = said == _IDLE
-    if problem is None:
-        problem = _attempt(lambda: images[0].publish(write))
-    if problem is not None and problem.errno == errno.ENOTCONN:
-        engine = _reopen(problem)
-        problem = _attempt(lambda: _take(engine, step, rank, world, state).publish(write))
     _saves += 1
-    save_name = "%s-%d" % (_run, _saves)
-    _behind.taken((step, rank, world, save_name), write, problem)
+    what = step, rank, world, "%s-%d" % (_run, _saves)
+    if taken is not None and taken.copies is not None:
+        _behind.land(lambda: _land(engine, taken, what, write))
+    else:
+        if problem is None:
+            _, problem = _attempt(lambda: taken.publish(write))
+        if problem is not None and problem.errno == errno.ENOTCONN:
+            engine = _reopen(problem)
+            _, problem = _attempt(lambda: _take(engine, step, rank, world, state).publish(write))
+        _landed(engine, what, write, problem)
     mine = page.current()
     if mine is not None:
         mine.stalled(time.monotonic_ns() - began)
     if problem is not None:
-        _failed(step, problem)
         return False
-    for address, other in _mirrored:
-        engine.mirror(address, step, other, world)
     if said == _BUSY and "behind" not in _told and rank == 0:
         _told.add("behind")
         _say("step %d is kept in memory only: the disk still writes an earlier one. It is so from here on "
@@ -232,17 +234,67 @@ def _committed(step):
         mine.committed(step)
 
 
-def _take(engine, step, rank, world, state):
-    """An image that is full, to be published."""
+class _Taken:
+    """An image and what is still being copied into it, or None."""
+
+    def __init__(self, image, copies):
+        self._image, self.copies = image, copies
+
+    def publish(self, write):
+        if self.copies is not None:
+            try:
+                self.copies.wait()
+            except BaseException:
+                self._image.drop()
+                raise
+        self._image.publish(write)
+
+    def drop(self):
+        try:
+            if self.copies is not None:
+                self.copies.wait()
+        finally:
+            self._image.drop()
+
+
+def _take(engine, step, rank, world, state, owned=None):
     from . import _state as states
     skeleton, tensors, descriptions = states.take_apart(state)
     image = engine.take(step, rank, world, descriptions, skeleton)
     try:
-        states.copy_into(image, tensors, descriptions, _threads())
+        return _Taken(image, states.copy_into(image, tensors, descriptions, _threads(), owned))
     except BaseException:
         image.drop()
         raise
-    return image
+
+
+def _owned(per_rank, objects):
+    """What may be copied beside training; None: nothing."""
+    import torch
+    if not torch.cuda.is_initialized() or not _overlaps or not _device.can_overlap():
+        return None
+    return _device.owned_by_optimizers([*objects.values(), *(per_rank or {}).values()])
+
+
+def _land(engine, taken, what, write):
+    """On a thread, beside training."""
+    global _overlaps
+    try:
+        _, problem = _attempt(lambda: taken.publish(write))
+        if isinstance(problem, _device.Changed):
+            _overlaps = False
+    except Exception as error:  # the device's: training will meet it too
+        problem = OSError(errno.EIO, str(error))
+    _landed(engine, what, write, problem)
+
+
+def _landed(engine, what, write, problem):
+    """What was taken is in memory, or there was a problem."""
+    _behind.taken(what, write, problem)
+    if problem is not None:
+        return _failed(what[0], problem)
+    for address, other in _mirrored:
+        engine.mirror(address, what[0], other, what[2])
 
 
 def _places(engine, begin=lambda: ()):
@@ -465,12 +517,11 @@ def _set_generators(states):
 
 
 def _attempt(action):
-    """The OSError that the action met, or None."""
+    """(what it gave or None, the OSError that it met or None)"""
     try:
-        action()
+        return action(), None
     except OSError as error:
-        return error
-    return None
+        return None, error
 
 
 def _failed(step, error):

@@ -18,9 +18,8 @@ from holdfast import _state, checkpoint, page
 from holdfast._engine import Damaged, Engine, Fenced, Refused, Shard
 
 
-@support.needs_torch
-class FaceTest(support.Folder):
-    """One process, no process group."""
+class Process(support.Folder):
+    """One process of a job, no process group."""
 
     def setUp(self):
         super().setUp()
@@ -51,6 +50,9 @@ class FaceTest(support.Folder):
             value = action()
         return value, stream.getvalue()
 
+
+@support.needs_torch
+class FaceTest(Process):
     def objects(self):
         torch = support.torch
         model = torch.nn.Linear(3, 2)

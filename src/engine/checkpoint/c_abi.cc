@@ -199,7 +199,7 @@ void hf_ckpt_free(char* text) {
 }
 
 uint32_t hf_ckpt_abi(void) {
-  return 2;
+  return 3;
 }
 
 int hf_ckpt_open(const char* folder, const char* job, uint64_t attempt, uint64_t keep_last,
@@ -310,6 +310,10 @@ int hf_ckpt_fill(hf_ckpt_image* image, uint64_t count, const void* const* from, 
           return {};
         }));
   });
+}
+
+int hf_ckpt_lock_pages(hf_ckpt_image* image) {
+  return guarded([&] { return finish(image->image.region->lock_pages()); });
 }
 
 int hf_ckpt_publish(hf_ckpt_image* image, int will_persist) {

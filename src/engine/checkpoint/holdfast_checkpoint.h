@@ -43,7 +43,7 @@ typedef struct hf_ckpt_shard hf_ckpt_shard;
 /* Why the calling thread's last call failed. Valid until its next call. */
 HF_CKPT_API const char* hf_ckpt_error(void);
 HF_CKPT_API void hf_ckpt_free(char* text);
-/* The version of the ABI: 2. A library with another number is not this one. */
+/* The version of the ABI: 3. A library with another number is not this one. */
 HF_CKPT_API uint32_t hf_ckpt_abi(void);
 
 /* folder: the job's checkpoints. job: its name, or NULL. Commits that stay: the newest keep_last,
@@ -73,6 +73,11 @@ HF_CKPT_API int hf_ckpt_take(hf_ckpt* handle, uint64_t step, uint32_t rank, uint
 /* Copies count pieces of memory into the image, on several threads. */
 HF_CKPT_API int hf_ckpt_fill(hf_ckpt_image* image, uint64_t count, const void* const* from,
                              const uint64_t* at, const uint64_t* bytes, uint32_t threads);
+/* Locks the image's memory for NVIDIA's devices, once: from then on a device copies into it by
+ * itself, to `*memory` + `at`, in the context that is current on this thread. The memory is reused
+ * by later images, which are locked already. HF_CKPT_BUSY: there is no driver or no context. A copy
+ * must be over before the image is published or dropped. */
+HF_CKPT_API int hf_ckpt_lock_pages(hf_ckpt_image* image);
 /* Either way the image is gone. Published, the state is in memory: also if this process dies now,
  * where there is a server. will_persist: keep it until persist() of it has returned; else it may
  * make room for later ones, but the newest one stays. */

@@ -94,7 +94,15 @@ Region::Region(int fd, std::span<std::byte> bytes, bool is_writable)
   id_ = ++last;
 }
 
+Result<void> Region::lock_pages() {
+  if (lock_.has_value()) return {};
+  HF_TRY(PageLock lock, PageLock::of(bytes_));
+  lock_.emplace(std::move(lock));
+  return {};
+}
+
 Region::~Region() {
+  lock_.reset();
   ::munmap(bytes_.data(), bytes_.size());
   ::close(fd_);
 }

@@ -7,12 +7,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/result.h"
+#include "engine/checkpoint/page_lock.h"
 #include "engine/checkpoint/shard.h"
 
 namespace holdfast::engine {
@@ -34,6 +36,8 @@ class Region {
   [[nodiscard]] std::uint64_t id() const { return id_; }
   [[nodiscard]] std::span<std::byte> bytes() const { return bytes_; }
   [[nodiscard]] bool is_writable() const { return is_writable_; }
+  // Locked for devices from here on (PageLock); again costs nothing. One thread at a time.
+  Result<void> lock_pages();
 
  private:
   Region(int fd, std::span<std::byte> bytes, bool is_writable);
@@ -41,6 +45,7 @@ class Region {
   std::uint64_t id_;
   std::span<std::byte> bytes_;
   bool is_writable_;
+  std::optional<PageLock> lock_;
 };
 
 // The newest states of the ranks of some jobs, in memory: of each rank at most four images. One is
