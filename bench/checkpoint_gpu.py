@@ -22,12 +22,14 @@ class Gpu:
         self.model, self.optimizer = self.network(mib)
         self.x = torch.randn(int(os.environ.get("BENCH_TOKENS") or 65536), WIDTH, device="cuda")
         self.train(2)
-        self.state = [tensor for tensor in self.model.state_dict().values()]
+        state = list(self.model.state_dict().values())
         for entry in self.optimizer.state_dict()["state"].values():
-            self.state += [value for value in entry.values() if value.is_cuda]
-        self.bytes = sum(tensor.numel() * tensor.element_size() for tensor in self.state)
-        self.locked = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in self.state]
+            state += [value for value in entry.values() if value.is_cuda]
+        self.state = {str(number): tensor for number, tensor in enumerate(state)}  # changed in place
+        self.bytes = sum(tensor.numel() * tensor.element_size() for tensor in state)
+        self.locked = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in state]
         self.stagers = {"async_save": None, "async_save_locked": self.stager()}
+        self.leave_out_what_fails()
 
     def network(self, mib):
         torch = self.torch
@@ -46,6 +48,15 @@ class Gpu:
         return DefaultStager(StagingOptions(use_pinned_memory=True, use_shared_memory=False, use_async_staging=False,
                                             use_non_blocking_copy=True))
 
+    def leave_out_what_fails(self):
+        try:
+            for _ in range(3):
+                self.async_save("async_save_locked")
+                self.written_by_then()
+        except Exception as error:
+            print("LEFT OUT: async_save with page-locked memory: %r" % error)
+            del self.stagers["async_save_locked"]
+
     def seconds(self, action):
         self.torch.cuda.synchronize()
         began = time.monotonic()
@@ -63,7 +74,7 @@ class Gpu:
         self.torch.cuda.synchronize()
 
     def memcpy(self):
-        for ours, tensor in zip(self.locked, self.state):
+        for ours, tensor in zip(self.locked, self.state.values()):
             ours.copy_(tensor, non_blocking=True)
         self.torch.cuda.synchronize()
 
@@ -88,14 +99,13 @@ class Gpu:
 
     def torch_save(self):
         with open(os.path.join(self.folder, "torch.pt"), "wb") as file:
-            self.torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, file)
+            self.torch.save(self.state, file)
             file.flush()
             os.fsync(file.fileno())
 
     def async_save(self, name):
         stager = self.stagers[name]
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        self.written = self.dcp.async_save(state, checkpoint_id=os.path.join(self.folder, "dcp"),
+        self.written = self.dcp.async_save(self.state, checkpoint_id=os.path.join(self.folder, "dcp"),
                                            **({} if stager is None else {"async_stager": stager}))
 
     def written_by_then(self):
@@ -104,7 +114,7 @@ class Gpu:
 
     def async_saves(self):
         self.written_by_then()
-        self.async_save("async_save_locked")
+        self.async_save(list(self.stagers)[-1])
 
     def restore(self):
         ours = self.checkpoint._engine, self.checkpoint._behind

@@ -104,6 +104,17 @@ class GpuTest(Process):
         model(torch.randn(64, model[0].in_features, device="cuda")).square().mean().backward()
         optimizer.step()
 
+    def change(self, model):
+        """Past the optimizer."""
+        model[2].weight.data[-1, -1] += 1
+
+    def hold_copies(self):
+        """The device does something else first: what comes after the save comes before its copy."""
+        torch = support.torch
+        for stream in _device._streams.values():
+            with torch.cuda.stream(stream):
+                torch.cuda._sleep(1 << 30)
+
     def state(self, model, optimizer):
         """A copy on the CPU, by PyTorch alone."""
         values = list(model.state_dict().values())
@@ -132,7 +143,11 @@ class GpuTest(Process):
         for step in range(1, steps + 1):
             self.step(model, optimizer)
             before = self.state(model, optimizer)
+            if step == steps:
+                self.hold_copies()
             self.assertTrue(checkpoint.save(step, model=model, optimizer=optimizer))
+            if step == steps:
+                self.assertEqual([image for image in checkpoint._engine.images() if image[1] == step], [])
             self.step(model, optimizer)  # nothing is waited for here
         return before
 
@@ -152,25 +167,28 @@ class GpuTest(Process):
 
     def test_a_change_past_the_optimizer_is_found(self):
         torch = support.torch
-        model = network(torch, 8192)
+        model = network(torch)
         optimizer = torch.optim.Adam(model.parameters())
         self.step(model, optimizer)
+        self.change(model)  # the first use of a kernel loads it, which waits for the device
         checkpoint.save(1, model=model, optimizer=optimizer)
         self.assertTrue(checkpoint.wait(60))
         self.step(model, optimizer)
+        self.hold_copies()
 
-        def change():
+        def save():
             self.assertTrue(checkpoint.save(2, model=model, optimizer=optimizer))
-            model[2].weight.data[-1, -1] += 1
+            self.change(model)
             return checkpoint.wait(60)
-        kept, text = self.said(change)
+        kept, text = self.said(save)
         self.assertEqual((kept, "a parameter was changed" in text), (False, True))
         self.step(model, optimizer)
         before = self.state(model, optimizer)
+        self.hold_copies()
         self.assertTrue(checkpoint.save(3, model=model, optimizer=optimizer))
-        model[2].weight.data[-1, -1] += 1
+        self.change(model)
         self.assertTrue(checkpoint.wait(60))
-        self.assert_same(before, self.restored(3, 8192))
+        self.assert_same(before, self.restored(3, 256))
 
     def test_what_may_change_at_any_time_is_not_copied_late(self):
         torch = support.torch
