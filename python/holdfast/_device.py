@@ -163,7 +163,7 @@ def _clones(torch, pieces):
 def _is_steady(tensor, owned):
     """Changed by its optimizer only, and easily summed."""
     return tensor.data_ptr() in owned and tensor.is_contiguous() and not tensor.is_complex() and \
-        _bytes(tensor) % 4 == 0 == tensor.storage_offset() * tensor.element_size() % 4
+        _is_whole(tensor, 4)
 
 
 def _bytes(tensor):
@@ -176,8 +176,14 @@ def _sums_of(torch, tensors):
         return None
     sums = torch.empty(len(tensors), dtype=torch.int64, device=tensors[0].device)
     for tensor, total in zip(tensors, sums.unbind()):
-        torch.sum(tensor.view(-1).view(torch.int32), dim=0, dtype=torch.int64, out=total)
+        word = torch.int64 if _is_whole(tensor, 8) else torch.int32
+        torch.sum(tensor.view(-1).view(word), dim=0, dtype=torch.int64, out=total)
     return sums
+
+
+def _is_whole(tensor, word):
+    """Whether it can be seen as words of so many bytes."""
+    return _bytes(tensor) % word == 0 == tensor.storage_offset() * tensor.element_size() % word
 
 
 def _copy(torch, address, pieces):

@@ -90,7 +90,7 @@ def _report(kind, value, trace):
     """Write HOLDFAST_ERROR_FILE, once per exception; never raises."""
     global _reported
     path = started_with.get("HOLDFAST_ERROR_FILE")
-    if not path or value is _reported or kind is KeyboardInterrupt:
+    if not path or value is _reported or kind is KeyboardInterrupt or sys.is_finalizing():
         return  # an interrupt is told by the exit status, which the imports below would change
     _reported = value
     try:

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <sstream>
 
 #include "io/files.h"
 #include "io/host_files.h"
@@ -153,13 +154,14 @@ std::string library_version(const std::string& root, const std::string& name) {
   return {};
 }
 
-// "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu ..."
+// "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu ..." and, of the open driver,
+// "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release ...": the first word
+// of digits and dots.
 std::string driver_version(const std::string& text) {
-  const auto module = text.find("Kernel Module");
-  if (module == std::string::npos) return {};
-  const auto begin = text.find_first_of("0123456789", module);
-  if (begin == std::string::npos) return {};
-  return text.substr(begin, text.find_first_not_of("0123456789.", begin) - begin);
+  std::istringstream words(text);
+  for (std::string word; words >> word;)
+    if (word.find('.') != word.npos && word.find_first_not_of("0123456789.") == word.npos) return word;
+  return {};
 }
 
 }  // namespace

@@ -83,6 +83,16 @@ TEST_F(HostProbe, ReadsTheSoftware) {
   EXPECT_FALSE(software.contains("bios"));
 }
 
+TEST_F(HostProbe, ReadsTheVersionOfEachOfTheTwoDrivers) {
+  put("/proc/driver/nvidia/version",
+      "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build  (x@)\n");
+  EXPECT_EQ(read_software(folder()).at("nvidia_driver"), "580.159.04");
+  put("/proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 Kernel Module 9.5 \n");
+  EXPECT_EQ(read_software(folder()).at("nvidia_driver"), "9.5");
+  put("/proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX Kernel Module for x86_64 soon\n");
+  EXPECT_FALSE(read_software(folder()).contains("nvidia_driver"));
+}
+
 TEST_F(HostProbe, AnEmptyFolderIsAHostThatTellsNothing) {
   const HostReading host = read_host(folder());
   EXPECT_EQ(host.memory_bytes, 0u);
