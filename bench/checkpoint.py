@@ -11,8 +11,8 @@ A time is that of the slowest rank; ratios are of medians.
 Then, where the full tests have left PyTorch 2 in build/release/venv-torch2, PyTorch's
 distributed.checkpoint.async_save, alternating with ours. Then the demo's GPT, which saves after every
 step: a node that was drawn is killed, --trials times; how many steps are lost, and how fast it trains
-beside the same without saves. --gpu: only what bench/checkpoint_gpu.py says. Last line with --json: {"stall_over_memcpy": ..., ...}, of several sizes
-the worst.
+beside the same without saves. --gpu: only what bench/checkpoint_gpu.py says.
+Last line with --json: {"stall_over_memcpy": ..., ...}, of several sizes the worst.
 """
 import argparse
 import ctypes
@@ -41,7 +41,7 @@ BARS = {"stall_over_memcpy": ("<=", 1.5), "stall_over_torch_save": ("<=", 0.15),
         "restore_over_disk": (">=", 0.8), "restore_memory_over_memcpy": (">=", 0.5),
         "steps_lost": ("<=", 1), "speed_with_saves": (">=", 0.95)}
 GPU_RATIOS = {"stall_over_memcpy": ("save", "memcpy"), "stall_over_torch_save": ("save", "torch_save"),
-              "stall_over_dcp_async": ("save", "async_save_locked"), "speed_with_saves": ("steps", "steps_saved")}
+              "stall_over_dcp_async": ("save", "async_save"), "speed_with_saves": ("steps", "steps_saved")}
 RATIOS = {"stall_over_memcpy": ("save", "memcpy"), "stall_over_torch_save": ("save", "torch_save"),
           "stall_over_dcp_async": ("save", "async_save"), "persist_over_disk": ("disk_write", "persist"),
           "restore_over_disk": ("disk_read", "restore_folder"),

@@ -11,7 +11,8 @@ each rank writes and gets back. The random generators of Python, numpy, torch an
 per rank too, saved and restored unasked. Wrappers (DistributedDataParallel, DataParallel,
 torch.compile) are seen through, so a checkpoint does not depend on them.
 
-save() costs one copy of the state into memory. It is written to the folder behind training; while that
+save() costs one copy of the state into memory; a GPU makes it beside the next forward and backward, where
+docs/checkpoints.md says so. It is written to the folder behind training; while that
 goes on, later saves are kept in memory only, and said so once. Under Holdfast that memory is the
 node's: it outlives the rank, and a restart begins from it; so a save within a second of one that goes to
 the folder is kept there only. It takes at most three times the state of each rank, twice where the disk
@@ -122,7 +123,7 @@ def _begin(engine):
 
 
 def save(step, per_rank=None, **objects):
-    """Take the objects as the state after `step` steps; True once it is in memory.
+    """Take the objects as the state after `step` steps; True once it is in memory, or on its way there from a GPU.
 
     It is durable when wait() gives True, or `committed_step` of the job says so. When it cannot be written,
     on any rank, the step is given up on all, and the error goes to stderr (once per kind) and to the

@@ -291,7 +291,7 @@ class FaceTest(Process):
         with mock.patch.object(random, "getstate", lambda: Numbers((1,))):
             state = checkpoint._state({}, {"model": support.torch.nn.Linear(3, 2)})
         names = [name for name, _ in _state._named(state, 3).values()]
-        self.assertEqual(names, ["model.weight", "model.bias", "random.torch"])
+        self.assertEqual(names[:3], ["model.weight", "model.bias", "random.torch"])  # a GPU's may follow
 
     def test_a_tensor_that_stays_as_it_is_is_described_once(self):
         tensor = support.torch.rand(4, 6)

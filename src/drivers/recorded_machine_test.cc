@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+
+#include "io/files.h"
+
 namespace holdfast {
 namespace {
 
@@ -53,6 +58,18 @@ TEST(RecordedMachine, IsWrittenAsItIsRead) {
   EXPECT_EQ(again->cured_by, machine.cured_by);
   EXPECT_EQ(again->missing, machine.missing);
   EXPECT_EQ(again->hangs_at, 1);
+}
+
+// One was written by hand, one was recorded.
+TEST(RecordedMachine, ReadsThoseOfTheTests) {
+  for (const auto& [name, devices] : {std::pair("8-gpu-server", 8), std::pair("h200", 1)}) {
+    const std::string path = std::string(HF_MACHINES "/") + name + ".yaml";
+    const auto text = read_file(path, 1 << 20);
+    ASSERT_TRUE(text.ok()) << path;
+    const auto machine = parse_recorded_machine(*text, path);
+    ASSERT_TRUE(machine.ok()) << machine.error().text();
+    EXPECT_EQ(machine->reading.devices.size(), devices);
+  }
 }
 
 TEST(RecordedMachine, MistakesAreNamed) {

@@ -155,12 +155,13 @@ std::string library_version(const std::string& root, const std::string& name) {
 }
 
 // "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu ..." and, of the open driver,
-// "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release ...": the first word
-// of digits and dots.
+// "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release ...": the first
+// word of digits and dots.
 std::string driver_version(const std::string& text) {
   std::istringstream words(text);
   for (std::string word; words >> word;)
-    if (word.find('.') != word.npos && word.find_first_not_of("0123456789.") == word.npos) return word;
+    if (word.find('.') != word.npos && word.find_first_not_of("0123456789.") == word.npos)
+      return word;
   return {};
 }
 

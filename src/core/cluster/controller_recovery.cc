@@ -162,7 +162,7 @@ Action Controller::strongest_cure(const Verdict& verdict) const {
 // Counts this attempt into the job's history and says what to do about it.
 Verdict Controller::judge(JobRecord& job) {
   const AttemptRecord& attempt = job.attempt;
-  Verdict verdict = diagnose(attempt);
+  Verdict verdict = diagnose(attempt, now_);
   if (verdict.action == Action::kReplaceNode) verdict.action = strongest_cure(verdict);
   if (attempt.step > job.step_reached) {
     job.attempts_without_progress = 0;

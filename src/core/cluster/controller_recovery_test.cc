@@ -51,6 +51,17 @@ TEST_F(RunningJobTest, TheSameExceptionInThreeAttemptsStopsTheJob) {
   EXPECT_THAT(controller_.state().incidents, SizeIs(1));
 }
 
+TEST_F(RunningJobTest, WhatRanksLeftIsOfTheTimeOfTheirEnd) {
+  for (int round = 0; round < 2; ++round) {
+    now_ = now_ + seconds(60);
+    raise_and_drain("ValueError");
+    ASSERT_FALSE(incident().verdicts.back().evidence.empty());
+    for (const Evidence& evidence : incident().verdicts.back().evidence)
+      EXPECT_EQ(evidence.at, incident().phase(Phase::kDrained)) << evidence.what;
+    ranks_started();
+  }
+}
+
 TEST_F(RunningJobTest, ProgressStartsTheCountAnew) {
   for (std::uint64_t round = 1; round <= 6; ++round) {
     raise_and_drain("ValueError");

@@ -114,9 +114,9 @@ void add_exit(const AttemptRecord& attempt, const RankExit& exit, Verdict& verdi
   verdict.ranks.push_back(exit.rank);
   if (std::find(verdict.nodes.begin(), verdict.nodes.end(), node) == verdict.nodes.end())
     verdict.nodes.push_back(node);
-  verdict.evidence.push_back({describe(attempt, exit), node, exit.rank, attempt.started});
+  verdict.evidence.push_back({describe(attempt, exit), node, exit.rank, {}});
   const std::string& proof = exit.traceback.empty() ? exit.log_tail : exit.traceback;
-  if (!proof.empty()) verdict.evidence.push_back({proof, node, exit.rank, attempt.started});
+  if (!proof.empty()) verdict.evidence.push_back({proof, node, exit.rank, {}});
 }
 
 // The last one that says something: summaries end in rulers.
@@ -220,7 +220,7 @@ void add_stacks(const AttemptRecord& attempt, const std::set<std::uint32_t>& odd
       std::string text = "rank " + std::to_string(stacks.rank) + " (" + stacks.process_state +
                          ") " + (stacks.answered ? "is at:\n" : "did not answer the stack dump:\n");
       verdict.evidence.push_back(
-          {text + stacks.text, node_of(attempt, stacks.rank), stacks.rank, attempt.started});
+          {text + stacks.text, node_of(attempt, stacks.rank), stacks.rank, {}});
     }
 }
 
@@ -294,7 +294,9 @@ bool condemns_node(const Fault& fault) {
   return fault.action >= Action::kResetDevice && fault.action <= Action::kReplaceNode;
 }
 
-Verdict diagnose(const AttemptRecord& attempt) {
+namespace {
+
+Verdict first_cause(const AttemptRecord& attempt) {
   if (!attempt.nodes_lost.empty() || !attempt.node_faults.empty()) return nodes_gone(attempt);
 
   const RankExit* by_memory = nullptr;
@@ -338,6 +340,15 @@ Verdict diagnose(const AttemptRecord& attempt) {
     verdict.summary = describe(attempt, *echo) + "; no rank shows a cause of its own";
     add_exit(attempt, *echo, verdict);
   }
+  return verdict;
+}
+
+}  // namespace
+
+Verdict diagnose(const AttemptRecord& attempt, Instant over) {
+  Verdict verdict = first_cause(attempt);
+  for (Evidence& evidence : verdict.evidence)
+    if (evidence.at == Instant{}) evidence.at = over;
   return verdict;
 }
 

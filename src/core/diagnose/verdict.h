@@ -12,7 +12,9 @@ namespace holdfast {
 // The order in which causes are believed: a node that was lost or has a device fault; memory; a
 // rank ended by a signal; a rank that raised something of its own; a hang; echoes alone. A rank
 // that ended well explains a hang of ranks that all wait for a peer, and echoes.
-[[nodiscard]] Verdict diagnose(const AttemptRecord& attempt);
+//
+// `over`: when its ranks were all gone: the time of evidence that has none of its own.
+[[nodiscard]] Verdict diagnose(const AttemptRecord& attempt, Instant over = {});
 
 // Whether an error of a rank only says that another rank went away.
 [[nodiscard]] bool is_echo(const RankExit& exit);

@@ -1,4 +1,5 @@
-// A test double of NVIDIA's libcuda.so.1: it keeps the list of locked memory, and touches no device.
+// A test double of NVIDIA's libcuda.so.1: it keeps the list of locked memory, and touches no
+// device.
 
 #include <sys/mman.h>
 
@@ -17,8 +18,9 @@ std::map<void*, std::size_t> locked;
 std::map<void*, int> failures;  // of unregister, by address
 
 bool is_mapped(void* at) {
-  return ::msync(reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(at) & ~std::uintptr_t{4095}),
-                 1, MS_ASYNC) == 0;
+  return ::msync(
+             reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(at) & ~std::uintptr_t{4095}),
+             1, MS_ASYNC) == 0;
 }
 
 }  // namespace

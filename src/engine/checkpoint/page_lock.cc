@@ -25,7 +25,8 @@ struct Driver {
 // Asked anew each time: a program may load the driver later. It is never unloaded.
 Result<Driver> driver() {
   void* const library = ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
-  if (library == nullptr) return Error{Errc::kUnavailable, "the program has loaded no libcuda.so.1"};
+  if (library == nullptr)
+    return Error{Errc::kUnavailable, "the program has loaded no libcuda.so.1"};
   Driver found;
   bool is_whole = true;
   const auto find = [&]<class F>(F*& function, const char* name) {

@@ -7,11 +7,13 @@
 
 namespace holdfast::engine {
 
-// Memory that NVIDIA's driver has locked and mapped for its devices, until this object goes: only such
-// memory is copied to by a device itself, beside the program. It must go before the memory is unmapped.
-// Otherwise the driver takes what is mapped at that address later for these pages, and copies go astray.
+// Memory that NVIDIA's driver has locked and mapped for its devices, until this object goes: only
+// such memory is copied to by a device itself, beside the program. It must go before the memory is
+// unmapped: otherwise the driver takes what is mapped at that address later for these pages, and
+// copies go astray.
 //
-// The driver (libcuda.so.1) is the one that the program has loaded already; nothing is linked or loaded.
+// The driver (libcuda.so.1) is the one that the program has loaded already; nothing is linked or
+// loaded.
 class PageLock {
  public:
   // With the device context that is current on this thread. kUnavailable: no driver, or no context.
