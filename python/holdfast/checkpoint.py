@@ -51,7 +51,7 @@ _run, _saves = "", 0   # what all ranks call this run of theirs, and how often t
 _overlaps = True       # copies of GPUs' tensors go on beside training
 _told = set()          # the errors printed so far
 _IDLE, _EARLY, _BUSY, _FENCED = range(4)
-_READS = 8             # of 1 MiB, under way on a node that restores from a folder
+_READS = 8             # under way on a node that restores from a folder
 _REMEDY = {
     "ENOSPC": "free space there, or keep fewer commits (checkpoint.keep, checkpoint.budget)",
     "EAGAIN": "from here on a save waits for its copy",
@@ -406,10 +406,17 @@ class _Reading:
                 problem = problem or error
         if manifest is None:
             raise problem
-        shard = self.engine.shard(FOLDER, *image, manifest)
         # More than cores: most wait for the disk, the others check and copy what it gave.
-        local_world = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
-        return self._read(shard, max(4, _READS // local_world, _threads()), image, only_verify)
+        threads = max(4, _READS // int(os.environ.get("LOCAL_WORLD_SIZE") or 1), _threads())
+        may_be_again = _is_in_store(self.engine.folder)
+        while True:
+            try:
+                return self._read(self.engine.shard(FOLDER, *image, manifest), threads, image, only_verify)
+            except Damaged as error:
+                if not may_be_again:
+                    raise
+                _say("%s; it is read once more, since a store may have other copies" % error)
+                may_be_again = False
 
     def _read(self, shard, threads, image, only_verify):
         from . import _state as states
@@ -427,6 +434,10 @@ class _Reading:
         from . import _state as states
         if self.is_spoiled:
             states.make_useless(self.targets)
+
+
+def _is_in_store(folder):
+    return "://" in folder
 
 
 def _left_out(at, problems, rank):

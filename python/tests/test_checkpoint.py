@@ -135,6 +135,25 @@ class FaceTest(Process):
             self.said(lambda: checkpoint.restore(state=there))
         self.assertEqual((bool(y.isnan().all()), bool((x == torch.iinfo(x.dtype).max).all())), (True, True))
 
+    def test_a_store_that_has_another_copy_is_asked_once_more(self):
+        checkpoint.save(3, state={"x": 1})
+        self.assertTrue(checkpoint.wait(30))
+        checkpoint.save(7, state={"x": support.torch.ones(1 << 19)})
+        self.assertTrue(checkpoint.wait(30))
+        for in_store, bad, expected in ((False, 1, 3), (True, 1, 7), (True, 2, 3)):
+            self.attempt(2)
+            state, bad_reads, read = {"x": 0}, [bad], Shard.read
+
+            def damaged(shard, *arguments):
+                read(shard, *arguments)
+                if arguments[1] and bad_reads[0]:
+                    bad_reads[0] -= 1
+                    raise Damaged("block 0 has changed")
+            with mock.patch.object(Shard, "read", damaged), \
+                    mock.patch.object(checkpoint, "_is_in_store", lambda folder: in_store):
+                step, text = self.said(lambda: checkpoint.restore(state=state))
+            self.assertEqual((step, "once more" in text), (expected, in_store), (in_store, bad))
+
     def test_tensors_are_left_alone_where_the_memory_does_not_verify(self):
         torch = support.torch
         state = {"x": torch.ones(1 << 19)}

@@ -38,6 +38,7 @@ class S3Reader final : public FileReader {
   S3Reader(std::shared_ptr<S3Bucket> bucket, std::string key, S3Head head)
       : bucket_(std::move(bucket)), key_(std::move(key)), head_(std::move(head)) {}
   [[nodiscard]] std::uint64_t size() const override { return head_.bytes; }
+  [[nodiscard]] std::uint64_t read_bytes() const override { return engine::kFarReadBytes; }
   Result<void> read_at(std::uint64_t offset, std::span<std::byte> to) const override {
     if (offset > head_.bytes || to.size() > head_.bytes - offset)
       return Error{Errc::kDamaged,

@@ -176,7 +176,7 @@ Result<std::optional<S3Head>> S3Bucket::head(const std::string& key) {
 Result<void> S3Bucket::get(const std::string& key, const S3Head& head, std::uint64_t offset,
                            std::span<std::byte> into) {
   CHECK(offset <= head.bytes && into.size() <= head.bytes - offset);
-  const std::uint64_t part = options_.part_bytes;
+  const std::uint64_t part = options_.read_bytes;
   const S3Deadline deadline(options_.patience);
   return in_parallel((into.size() + part - 1) / part, options_.parallel,
                      [&](std::size_t i) -> Result<void> {

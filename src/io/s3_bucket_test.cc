@@ -38,7 +38,7 @@ class S3BucketTest : public testing::Test {
   S3BucketTest() {
     ::signal(SIGPIPE, SIG_IGN);
     options_.retry = {milliseconds(1), milliseconds(20)};
-    options_.part_bytes = 64 * kKiB;
+    options_.part_bytes = options_.read_bytes = 64 * kKiB;
     options_.parallel = 4;
     options_.stall = seconds(1);
     options_.patience = seconds(10);

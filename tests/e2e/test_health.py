@@ -2,15 +2,30 @@
 agent, the real rules, and a job that goes on."""
 import json
 import os
+import re
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
-from cluster import HERE, Cluster, ClusterTest, verdict_of, wait_for
+from cluster import HERE, HOLDFAST, Cluster, ClusterTest, verdict_of, wait_for
 
 MACHINE = os.path.join(HERE, "../machines/8-gpu-server.yaml")
 PREFIX = "sagemaker.amazonaws.com/"
+
+
+class Probe(unittest.TestCase):
+    def look(self, machine):
+        double = os.path.join(os.path.dirname(HOLDFAST), "double/libnvidia-ml.so.1")
+        return subprocess.run([HOLDFAST, "probe", "--library", double], stdout=subprocess.PIPE, check=True,
+                              universal_newlines=True, env=dict(os.environ, HOLDFAST_RECORDED_MACHINE=machine)).stdout
+
+    def test_it_shows_what_the_accelerators_tell(self):
+        said = self.look(os.path.join(HERE, "../machines/h200.yaml"))
+        self.assertIn("1, driver 580.159.04", said)
+        self.assertRegex(said, r"0000:00:06 +NVIDIA H200 +34 of 89 C +79 of 700 W +16 of 16 lanes +0 of 0 +0 +0\n")
+        self.assertEqual(len(re.findall(r"NVIDIA H100 .* 18 of 18 ", self.look(MACHINE))), 8)
 
 
 class Devices(ClusterTest):

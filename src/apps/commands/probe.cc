@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <optional>
@@ -117,6 +118,33 @@ nlohmann::json finding(const Fault& fault) {
           {"source", health_rule(fault.kind)->source}};
 }
 
+// "34 of 89 C"; "-" for what the library does not tell.
+template <class T>
+std::string of_most(const std::optional<T>& value, const std::optional<T>& most, double scale,
+                    const char* unit) {
+  if (!value) return "-";
+  std::string text = fmt::format("{:.0f}", static_cast<double>(*value) / scale);
+  if (most) text += fmt::format(" of {:.0f}", static_cast<double>(*most) / scale);
+  return text + unit;
+}
+
+std::vector<std::vector<std::string>> device_rows(const DevicesReading& devices) {
+  std::vector<std::vector<std::string>> rows{
+      {"ACCELERATOR", "NAME", "HEAT", "POWER", "PCIE", "NVLINKS", "ECC UNCORRECTED", "REMAPS"}};
+  const auto told = [](const auto& value) { return value ? fmt::format("{}", *value) : "-"; };
+  for (const DeviceReading& device : devices.devices) {
+    const auto active = std::ranges::count(device.links, true, &NvlinkReading::active);
+    rows.push_back({short_pci(device.pci), device.error == 0 ? device.name : "does not answer",
+                    of_most(device.temperature_c, device.slowdown_c, 1, " C"),
+                    of_most(device.power_mw, device.power_limit_mw, 1000, " W"),
+                    of_most(device.pcie_width, device.pcie_width_max, 1, " lanes"),
+                    fmt::format("{} of {}", active, device.links.size()),
+                    told(device.ecc_uncorrected_aggregate),
+                    told(device.rows_remapped_uncorrected)});
+  }
+  return rows;
+}
+
 Result<int> probe(const ProbeOptions& options) {
   HF_TRY_VOID(become_subreaper());  // of what dcgmi may start
   if (options.serve_fd >= 0) return serve_probe(options);
@@ -150,6 +178,7 @@ Result<int> probe(const ProbeOptions& options) {
             ? fmt::format("{:<16}{}, driver {}\n", "accelerators", devices.devices.size(),
                           devices.driver.empty() ? "unknown" : devices.driver)
             : fmt::format("{:<16}none: {} is not installed\n", "accelerators", options.library));
+  if (!devices.devices.empty()) print("\n" + render_table(device_rows(devices), paint) + "\n");
   std::vector<std::vector<std::string>> rows{{"FINDING", "DEVICE", "CAUSE", "ACTION", "EVIDENCE"}};
   for (const Fault& fault : faults)
     rows.push_back({fault.kind, fault.device.empty() ? "-" : fault.device,

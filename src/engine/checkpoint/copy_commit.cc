@@ -27,6 +27,7 @@ class CopyingReader final : public FileReader {
   CopyingReader(std::unique_ptr<FileReader> from, std::shared_ptr<const Copy> copy)
       : from_(std::move(from)), copy_(std::move(copy)) {}
   [[nodiscard]] std::uint64_t size() const override { return from_->size(); }
+  [[nodiscard]] std::uint64_t read_bytes() const override { return from_->read_bytes(); }
   Result<void> read_at(std::uint64_t offset, std::span<std::byte> to) const override {
     HF_TRY_VOID(from_->read_at(offset, to));
     return copy_->to == nullptr ? Result<void>() : copy_->to->write_at(offset, to);

@@ -16,6 +16,9 @@ namespace holdfast::engine {
 // What offsets, lengths and addresses of a shard's I/O are multiples of, for O_DIRECT.
 inline constexpr std::size_t kAlignment = 4096;
 
+// FileReader::read_bytes() in an object store. Each of a reader's threads has a buffer of so much.
+inline constexpr std::uint64_t kFarReadBytes = std::uint64_t{8} << 20;
+
 // A file that is being written. Several threads may write at different offsets.
 class FileWriter {
  public:
@@ -33,6 +36,8 @@ class FileReader {
   [[nodiscard]] virtual std::uint64_t size() const = 0;
   // All of `to`, or an error. REQUIRES: offset, size and address are multiples of kAlignment.
   virtual Result<void> read_at(std::uint64_t offset, std::span<std::byte> to) const = 0;
+  // What one read is best made of, at least: it is much where each is a request to a server.
+  [[nodiscard]] virtual std::uint64_t read_bytes() const { return 0; }
   // All of it where it is in memory already, and need not be copied to be looked at; else empty.
   [[nodiscard]] virtual std::span<const std::byte> mapped() const { return {}; }
 };

@@ -168,6 +168,7 @@ class RemoteReader final : public FileReader {
   RemoteReader(std::shared_ptr<Connections> connections, json request, std::uint64_t size)
       : connections_(std::move(connections)), request_(std::move(request)), size_(size) {}
   [[nodiscard]] std::uint64_t size() const override { return size_; }
+  [[nodiscard]] std::uint64_t read_bytes() const override { return kFarReadBytes; }
   Result<void> read_at(std::uint64_t offset, std::span<std::byte> to) const override {
     if (offset > size_ || to.size() > size_ - offset)
       return Error{Errc::kDamaged, "the shard ends early"};

@@ -21,30 +21,32 @@ Buffer aligned_buffer(std::size_t bytes) {
   return Buffer(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
 }
 
-// A block for each thread. For a direct read the kernel looks up each page of it, and makes it if
+// A buffer for each thread. For a direct read the kernel looks up each page of it, and makes it if
 // it is new: in pages of 4 KiB that took three to four times as long as the disk. So it is a
 // mapping of its own, because malloc would give pages that are small already. Advice only.
-class BlockBuffers {
+class ReadBuffers {
  public:
-  explicit BlockBuffers(std::size_t count)
-      : bytes_((count * kBlockBytes + 2 * kLargePage - 1) / kLargePage * kLargePage) {
+  ReadBuffers(std::size_t count, std::uint64_t bytes_each)
+      : bytes_each_(bytes_each),
+        bytes_((count * bytes_each + 2 * kLargePage - 1) / kLargePage * kLargePage) {
     mapped_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped_ != MAP_FAILED) ::madvise(mapped_, bytes_, MADV_HUGEPAGE);
   }
-  BlockBuffers(const BlockBuffers&) = delete;
-  BlockBuffers& operator=(const BlockBuffers&) = delete;
-  ~BlockBuffers() {
+  ReadBuffers(const ReadBuffers&) = delete;
+  ReadBuffers& operator=(const ReadBuffers&) = delete;
+  ~ReadBuffers() {
     if (mapped_ != MAP_FAILED) ::munmap(mapped_, bytes_);
   }
   [[nodiscard]] bool ok() const { return mapped_ != MAP_FAILED; }
   [[nodiscard]] std::byte* at(std::size_t index) const {
     const auto from = reinterpret_cast<std::uintptr_t>(mapped_);
     const std::size_t skipped = (kLargePage - from % kLargePage) % kLargePage;
-    return static_cast<std::byte*>(mapped_) + skipped + index * kBlockBytes;
+    return static_cast<std::byte*>(mapped_) + skipped + index * bytes_each_;
   }
 
  private:
   static constexpr std::size_t kLargePage = std::size_t{2} << 20;
+  const std::uint64_t bytes_each_;
   const std::size_t bytes_;
   void* mapped_;
 };
@@ -164,20 +166,24 @@ Result<void> ShardReader::read_blocks(std::uint64_t first, std::uint64_t last,
                                       const std::vector<Destination>& destinations,
                                       unsigned threads) const {
   if (!file_->mapped().empty()) return copy_blocks(first, last, destinations, threads);
-  threads =
-      static_cast<unsigned>(std::clamp<std::uint64_t>(last - first, 1, std::max(threads, 1u)));
-  const BlockBuffers buffers(threads);
+  const std::uint64_t run = std::max<std::uint64_t>(file_->read_bytes() / kBlockBytes, 1);
+  const std::uint64_t runs = (last - first + run - 1) / run;
+  threads = static_cast<unsigned>(std::clamp<std::uint64_t>(runs, 1, std::max(threads, 1u)));
+  const ReadBuffers buffers(threads, run * kBlockBytes);
   if (!buffers.ok()) return Error{Errc::kUnavailable, "no memory to read " + name_};
-  return for_each_parallel(last - first, threads,
-                           [&](std::size_t i, unsigned thread) -> Result<void> {
-                             const std::uint64_t from = (first + i) * kBlockBytes;
-                             const std::span<std::byte> bytes(
-                                 buffers.at(thread), std::min(header_.body - from, kBlockBytes));
-                             HF_TRY_VOID(file_->read_at(from, bytes));
-                             HF_TRY_VOID(verify(first + i, bytes));
-                             hand_out(from, bytes, destinations);
-                             return {};
-                           });
+  return for_each_parallel(runs, threads, [&](std::size_t i, unsigned thread) -> Result<void> {
+    const std::uint64_t block = first + i * run;
+    const std::uint64_t from = block * kBlockBytes;
+    const std::uint64_t to = std::min(header_.body, std::min(block + run, last) * kBlockBytes);
+    const std::span<std::byte> bytes(buffers.at(thread), to - from);
+    HF_TRY_VOID(file_->read_at(from, bytes));
+    for (std::uint64_t at = 0; at < bytes.size(); at += kBlockBytes) {
+      const auto one = bytes.subspan(at, std::min(kBlockBytes, bytes.size() - at));
+      HF_TRY_VOID(verify(block + at / kBlockBytes, one));
+      hand_out(from + at, one, destinations);
+    }
+    return {};
+  });
 }
 
 // Of what is in memory: each block is copied while the processor's cache has it from its checksum.

@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+
 #include "engine/checkpoint/image_test.h"
 
 namespace holdfast::engine {
@@ -38,6 +43,58 @@ TEST(Shard, WhatGoesInComesOut) {
     EXPECT_EQ(tensor, image.tensor(0));
     EXPECT_EQ(reader->index().tensors[0].at % 64, 0u);
   }
+}
+
+// Each read is a request: what is wanted in one, what is not wanted in none.
+class StoreReader final : public FileReader {
+ public:
+  StoreReader(std::string bytes, std::atomic<int>& reads)
+      : bytes_(std::move(bytes)), reads_(reads) {}
+  [[nodiscard]] std::uint64_t size() const override { return bytes_.size(); }
+  [[nodiscard]] std::uint64_t read_bytes() const override { return 3 * kBlockBytes; }
+  Result<void> read_at(std::uint64_t offset, std::span<std::byte> to) const override {
+    EXPECT_LE(to.size(), bytes_.size() - offset);
+    std::memcpy(to.data(), bytes_.data() + offset, to.size());
+    ++reads_;
+    return {};
+  }
+
+ private:
+  const std::string bytes_;
+  std::atomic<int>& reads_;
+};
+
+TEST(Shard, AStoreIsAskedForManyBlocksAtOnce) {
+  TestImage image(kId, (10 << 20) + 77);
+  std::atomic<int> reads = 0;
+  const auto reader_of = [&](std::string bytes) {
+    return ShardReader::open(std::make_unique<StoreReader>(std::move(bytes), reads), "far", kId,
+                             nullptr);
+  };
+  const auto reader = reader_of(image.bytes);
+  ASSERT_TRUE(reader.ok());
+  reads = 0;
+  std::string tensor;
+  ASSERT_TRUE(read_all(*reader, &tensor).ok());
+  EXPECT_EQ(tensor, image.tensor(0));
+  EXPECT_EQ(reads, 4) << "11 blocks";
+  reads = 0;
+  const std::uint64_t at = image.layout.index.tensors[0].at;
+  std::string first(10, '\0'), later(kBlockBytes, '\0');
+  ASSERT_TRUE(reader
+                  ->read({{at, std::as_writable_bytes(std::span(first))},
+                          {at + 7 * kBlockBytes, std::as_writable_bytes(std::span(later))}},
+                         2)
+                  .ok());
+  EXPECT_EQ(reads, 2);
+  EXPECT_EQ(first, tensor.substr(0, first.size()));
+  EXPECT_EQ(later, tensor.substr(7 * kBlockBytes, later.size()));
+
+  std::string damaged = image.bytes;
+  damaged[5 * kBlockBytes] ^= 1;
+  const auto other = reader_of(damaged);
+  ASSERT_TRUE(other.ok());
+  EXPECT_THAT(read_all(*other).error().text(), testing::HasSubstr("block 5 of 11"));
 }
 
 TEST(Shard, AnyFlippedBitIsFound) {
