@@ -32,7 +32,8 @@ def can_overlap():
         register = getattr(module, "register_optimizer_step_pre_hook", None)
         if register is None:
             return False
-        register(_before_step)
+        compiler = getattr(sys.modules["torch"], "compiler", None)  # which would compile a step anew for each save
+        register(getattr(compiler, "disable", lambda hook: hook)(_before_step))
         _hooked = True
     return True
 

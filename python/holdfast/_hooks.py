@@ -231,8 +231,13 @@ def _stepped(optimizer, wrapper):
 def _hook_optimizers(module):
     """`module`: torch.optim.optimizer, just imported."""
     if hasattr(module, "register_optimizer_step_post_hook"):  # torch 2
-        module.register_optimizer_step_post_hook(
-            lambda optimizer, args, kwargs: _stepped(optimizer, sys._getframe(1)))
+        def after_step(optimizer, args, kwargs):
+            _stepped(optimizer, sys._getframe(1))
+
+        # As torch.compiler.disable() would say, which is not there before torch is: a step that is
+        # compiled calls this as it is.
+        after_step._torchdynamo_disable = True
+        module.register_optimizer_step_post_hook(after_step)
         return
 
     # torch 1: its wrapper calls this empty method after each step. The profiler reads the argument

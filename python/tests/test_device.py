@@ -1,6 +1,8 @@
 """Copies of a GPU's tensors beside training. What needs no GPU to be decided is tested without one; the rest is
 skipped where there is none, and names itself so."""
 import errno
+import subprocess
+import sys
 import threading
 import unittest
 from unittest import mock
@@ -83,6 +85,42 @@ class LandingTest(Process):
         self.assertIn("no checkpoint at step 2: CUDA error", text)
         self.assertTrue(self.save(3, None))
         self.assertEqual(self.restored(), (3, [3] * 4))
+
+
+COMPILED = """
+import sys, torch, torch._dynamo.testing
+from holdfast import _device, _hooks
+counted, waited = [], []
+_hooks._counter = _hooks.StepCounter(counted.append)
+_hooks._hook_optimizers(sys.modules["torch.optim.optimizer"])
+assert sys.argv[1] == "counted" or _device.can_overlap()
+
+class Copies:
+    def hold_back(self):
+        waited.append(self)
+
+model = torch.nn.Linear(8, 8)
+optimizer = torch.optim.Adam(model.parameters())
+torch._dynamo.config.cache_size_limit = 2
+compiler = torch._dynamo.testing.CompileCounter()
+step = torch.compile(lambda: optimizer.step(), backend=compiler)
+for number in range(12):
+    model(torch.ones(1, 8)).sum().backward()
+    _device._under_way = Copies() if number % 2 else None
+    step()
+print(len(counted), len(waited), compiler.frame_count)
+"""
+
+
+@unittest.skipUnless(hasattr(support.torch, "compiler"), "torch 2 is not installed")
+class CompiledTest(unittest.TestCase):
+    def test_a_compiled_step_is_counted_and_waits_and_is_compiled_once(self):
+        for hooks, expected in (("counted", "12 0 1\n"), ("held back", "12 6 1\n")):
+            done = subprocess.run([sys.executable, "-c", COMPILED, hooks], stdout=subprocess.PIPE, timeout=120,
+                                  stderr=subprocess.PIPE, universal_newlines=True, env=support.clean_env())
+            self.assertEqual(done.stdout, expected, done.stderr)
+            self.assertNotIn("getframe", done.stderr)
+            self.assertNotIn("recompil", done.stderr)
 
 
 def network(torch, width=256):
