@@ -62,7 +62,7 @@ def owned_by_optimizers(things):
 
 class Copies:
     """Of one save: begun here, over when wait() returns; until then the image stays. pieces: [(tensor, place in
-    the image)]; owned: see owned_by_optimizers(). Any thread, one at a time."""
+    the image)]; owned: see owned_by_optimizers(). wait() may be called on another thread."""
 
     def __init__(self, image, pieces, owned):
         global _under_way
@@ -172,7 +172,8 @@ def _bytes(tensor):
 
 
 def _sums_of(torch, tensors):
-    """Each tensor's bytes, as whole numbers: any change of a value changes its sum."""
+    """Each tensor's bytes, as whole numbers. A value that changes changes the sum, and many that do cancel out by
+    a rare chance alone."""
     if not tensors:
         return None
     sums = torch.empty(len(tensors), dtype=torch.int64, device=tensors[0].device)
