@@ -10,6 +10,7 @@ import os
 import time
 
 WIDTH = 4096  # of a matrix: 64 MiB
+TOKENS = 65536  # of a training step
 STEPS = 12    # of training, a row; a sixth of them with async_save
 
 
@@ -20,7 +21,7 @@ class Gpu:
         from holdfast import checkpoint
         self.torch, self.dcp, self.checkpoint, self.folder, self.step = torch, dcp, checkpoint, folder, 0
         self.model, self.optimizer = self.network(mib)
-        self.x = torch.randn(int(os.environ.get("BENCH_TOKENS") or 65536), WIDTH, device="cuda")
+        self.x = torch.randn(TOKENS, WIDTH, device="cuda")
         self.train(2)
         state = list(self.model.state_dict().values())
         for entry in self.optimizer.state_dict()["state"].values():

@@ -130,14 +130,14 @@ def save(step, per_rank=None, **objects):
     progress page. Training can go on. False: nothing was taken: there is no folder, the memory is full,
     or a newer attempt has begun.
     """
-    global _last_step, _saves
+    global _saves
     engine = _open()
     if engine is None:
         return False
-    if step == _last_step:
-        return True
     began = time.monotonic_ns()
     _behind.landed()
+    if step == _last_step:
+        return True
     rank, world = rank_of(), world_of()
     if _mirrored is None:
         _places(engine)
@@ -176,7 +176,6 @@ def save(step, per_rank=None, **objects):
         _told.add("behind")
         _say("step %d is kept in memory only: the disk still writes an earlier one. It is so from here on "
              "whenever saves come faster than the disk." % step)
-    _last_step = step
     return True
 
 
@@ -291,9 +290,11 @@ def _land(engine, taken, what, write):
 
 def _landed(engine, what, write, problem):
     """What was taken is in memory, or there was a problem."""
+    global _last_step
     _behind.taken(what, write, problem)
     if problem is not None:
         return _failed(what[0], problem)
+    _last_step = what[0]
     for address, other in _mirrored:
         engine.mirror(address, what[0], other, what[2])
 

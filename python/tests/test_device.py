@@ -76,7 +76,9 @@ class LandingTest(Process):
         self.assertIn("from here on a save waits for its copy", text)
         self.assertEqual((self.seen()["errno"], checkpoint._overlaps), (errno.EAGAIN, False))
         self.assertEqual(checkpoint._engine.images(), [(1, 1, 0, 1)])
-        self.assertEqual(self.restored(), (1, [1] * 4))
+        self.assertTrue(self.save(2, None))  # as a program does with its last step
+        self.assertIn((1, 2, 0, 1), checkpoint._engine.images())
+        self.assertEqual(self.restored(), (2, [2] * 4))
 
     def test_a_device_that_fails_takes_nothing_else_along(self):
         copies = Copies(RuntimeError("CUDA error: an illegal memory access was encountered"))
